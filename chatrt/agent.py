@@ -1,0 +1,188 @@
+"""An agent: what an application declares once and every session of it is served by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from chatrt.errors import InvalidActionError, InvalidClientDataError, InvalidInputError, UsageError
+from chatrt.hooks import (
+    Hooks,
+    HydrateMessages,
+    OnAction,
+    OnBeforeTurnComplete,
+    OnBoot,
+    OnChatStart,
+    OnError,
+    OnTurnComplete,
+    OnTurnStart,
+    OnValidateMessages,
+    PrepareMessages,
+    RunFunction,
+    ToolsResolver,
+)
+from chatrt.tools import Tool
+
+RunT = TypeVar("RunT", bound=RunFunction)
+HookT = TypeVar("HookT")
+
+WhenBusy = Literal["queue", "interrupt"]
+
+
+class ChatAgent:
+    """Declares an agent.
+
+    Every hook can be given as a keyword argument or by the decorator of the same name.
+
+    Args:
+        id: Names the agent in URLs and in the store.
+        run: Produces the answer of a turn.
+        tools: The tools, or a function that gives those of one turn.
+        client_data: A type that pydantic can validate; what clients send along must fit it. Without one all is taken.
+        action: The same for actions, usually a union of models told apart by a `type` field. Without one none is taken
+            unless `on_action` is registered, which then gets the plain value.
+        when_busy: What a message does that arrives while a turn runs: wait for its end, or end it.
+        idle_timeout: Seconds a run waits for more before it leaves memory.
+        on_error: Chooses the text that people read for an exception; by default they read a fixed text and an id (D11).
+
+    Raises:
+        UsageError: If `id` is empty or has a character that does not belong into a URL path segment.
+    """
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the public name is fixed
+        *,
+        run: RunFunction | None = None,
+        tools: Sequence[Tool] | ToolsResolver = (),
+        client_data: Any = None,
+        action: Any = None,
+        when_busy: WhenBusy = "queue",
+        idle_timeout: float = 30.0,
+        on_boot: OnBoot | None = None,
+        on_validate_messages: OnValidateMessages | None = None,
+        hydrate_messages: HydrateMessages | None = None,
+        on_chat_start: OnChatStart | None = None,
+        on_turn_start: OnTurnStart | None = None,
+        prepare_messages: PrepareMessages | None = None,
+        on_before_turn_complete: OnBeforeTurnComplete | None = None,
+        on_turn_complete: OnTurnComplete | None = None,
+        on_action: OnAction | None = None,
+        on_error: OnError | None = None,
+    ) -> None:
+        if not id or not all(char.isalnum() or char in "-_." for char in id):
+            raise UsageError(f"an agent id is made of letters, digits, '-', '_' and '.', not {id!r}")
+        self.id = id
+        self.tools = tools
+        self.client_data_type = client_data
+        self.action_type = action
+        self.when_busy: WhenBusy = when_busy
+        self.idle_timeout = idle_timeout
+        self.hooks = Hooks(
+            run=run,
+            on_boot=on_boot,
+            on_validate_messages=on_validate_messages,
+            hydrate_messages=hydrate_messages,
+            on_chat_start=on_chat_start,
+            on_turn_start=on_turn_start,
+            prepare_messages=prepare_messages,
+            on_before_turn_complete=on_before_turn_complete,
+            on_turn_complete=on_turn_complete,
+            on_action=on_action,
+            on_error=on_error,
+        )
+
+    def __repr__(self) -> str:
+        return f"ChatAgent({self.id!r})"
+
+    # --- what clients send
+
+    def parse_client_data(self, value: Any) -> Any:
+        """Return client data as the agent's type.
+
+        Raises:
+            InvalidClientDataError: If they do not fit.
+        """
+        if self.client_data_type is None:
+            return value
+        return _parse(self._client_data_adapter, value, InvalidClientDataError)
+
+    def parse_action(self, value: Any) -> Any:
+        """Return an action as the agent's type.
+
+        Raises:
+            InvalidActionError: If it does not fit, or the agent takes no actions.
+        """
+        if self.hooks.on_action is None:
+            raise InvalidActionError(f"agent {self.id!r} takes no actions")
+        if self.action_type is None:
+            return value
+        return _parse(self._action_adapter, value, InvalidActionError)
+
+    @cached_property
+    def _client_data_adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.client_data_type)
+
+    @cached_property
+    def _action_adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.action_type)
+
+    # --- decorators
+
+    def run(self, function: RunT) -> RunT:
+        """Register what produces the answer of a turn."""
+        self.hooks.run = function
+        return function
+
+    def on_boot(self, hook: HookT) -> HookT:
+        """Register a hook; see `chatrt.hooks`. So for all below."""
+        self.hooks.on_boot = cast("OnBoot", hook)
+        return hook
+
+    def on_validate_messages(self, hook: HookT) -> HookT:
+        self.hooks.on_validate_messages = cast("OnValidateMessages", hook)
+        return hook
+
+    def hydrate_messages(self, hook: HookT) -> HookT:
+        self.hooks.hydrate_messages = cast("HydrateMessages", hook)
+        return hook
+
+    def on_chat_start(self, hook: HookT) -> HookT:
+        self.hooks.on_chat_start = cast("OnChatStart", hook)
+        return hook
+
+    def on_turn_start(self, hook: HookT) -> HookT:
+        self.hooks.on_turn_start = cast("OnTurnStart", hook)
+        return hook
+
+    def prepare_messages(self, hook: HookT) -> HookT:
+        self.hooks.prepare_messages = cast("PrepareMessages", hook)
+        return hook
+
+    def on_before_turn_complete(self, hook: HookT) -> HookT:
+        self.hooks.on_before_turn_complete = cast("OnBeforeTurnComplete", hook)
+        return hook
+
+    def on_turn_complete(self, hook: HookT) -> HookT:
+        self.hooks.on_turn_complete = cast("OnTurnComplete", hook)
+        return hook
+
+    def on_action(self, hook: HookT) -> HookT:
+        self.hooks.on_action = cast("OnAction", hook)
+        return hook
+
+    def on_error(self, hook: HookT) -> HookT:
+        self.hooks.on_error = cast("OnError", hook)
+        return hook
+
+
+def _parse(adapter: TypeAdapter[Any], value: Any, error_class: type[InvalidInputError]) -> Any:
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        path = "".join(f"/{step}" for step in first["loc"])
+        raise error_class(first["msg"], path=path) from None

@@ -1,0 +1,101 @@
+"""The command line: `chatrt dev`, `serve`, `chat` and `version`.
+
+Exit codes: 0 when all went well, also after SIGTERM and Ctrl-C; 1 when something failed on the way; 2 when the command
+line or the target is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from chatrt.errors import ChatrtError, UsageError
+
+TARGET_HELP = (
+    "what to run: module:attr or path/to/file.py[:attr], where attr is a ChatAgent, a list of them, or an ASGI app; "
+    "without attr, the only one there is"
+)
+EPILOG = """\
+environment (flags win):
+  CHATRT_HOST, CHATRT_PORT    where to listen; 127.0.0.1 and 8000 by default
+  CHATRT_STORE                URL of the store; sqlite:///chatrt.db by default
+  CHATRT_SECRET_KEY           what servers authenticate with; needed to listen beyond this machine
+
+exit codes:
+  0  all went well, also after SIGTERM and Ctrl-C
+  1  something failed on the way
+  2  the command line or the target is wrong
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        argv: The arguments; by default those of the process.
+    """
+    options = _parser().parse_args(argv)
+    # Each command is loaded when it is chosen: servers, models and HTTP clients are too heavy for `--help`.
+    command = importlib.import_module(f"chatrt.cli.{options.command}")
+    try:
+        return int(command.run(options))
+    except UsageError as error:
+        print(f"chatrt: {error}", file=sys.stderr)
+        return 2
+    except ChatrtError as error:
+        print(f"chatrt: {error} [{error.code}]", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chatrt",
+        description="A self-hosted runtime for chat agents with durable conversations.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_dev(commands)
+    _add_serve(commands)
+    _add_chat(commands)
+    commands.add_parser("version", help="print the version")
+    return parser
+
+
+def _add_dev(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    dev = commands.add_parser("dev", help="serve with a chat page, and start again when a file changes")
+    dev.add_argument("target", help=TARGET_HELP)
+    _add_listening(dev)
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    serve = commands.add_parser("serve", help="serve agents over HTTP")
+    serve.add_argument("target", help=TARGET_HELP)
+    _add_listening(serve)
+    serve.add_argument("--playground", action="store_true", help="serve the chat page at / (for agents, not for apps)")
+    serve.add_argument(
+        "--grace", type=float, default=5.0, metavar="SECONDS", help="what running turns get to end after SIGTERM (5)"
+    )
+
+
+def _add_listening(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (8000)")
+    parser.add_argument("--store", metavar="URL", help="the store (sqlite:///chatrt.db)")
+    parser.add_argument("--secret-key", metavar="KEY", help="better given as CHATRT_SECRET_KEY: others can see flags")
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="how much to log (info)"
+    )
+
+
+def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    chat = commands.add_parser("chat", help="talk to an agent in the terminal, or through a pipe")
+    chat.add_argument("target", nargs="?", help=TARGET_HELP)
+    chat.add_argument("--url", help="a chatrt server to talk to, instead of a target; its key is CHATRT_SECRET_KEY")
+    chat.add_argument("--agent", metavar="ID", help="the agent; needed with --url, and when a target has several")
+    chat.add_argument("--id", metavar="CHAT", help="the chat to go on with; a new one by default")
+    chat.add_argument("--store", metavar="URL", help="where a target keeps the chat (memory://)")

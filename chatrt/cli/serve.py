@@ -1,0 +1,82 @@
+"""`chatrt serve`: serve agents over HTTP until SIGTERM or Ctrl-C, then end in good order."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import socket
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from chatrt.cli.listen import check_exposure, read_options, to_app
+from chatrt.cli.target import load
+
+CONNECTIONS_GRACE = 3
+"""Seconds that responses get to end once running turns have had their time."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until a signal.
+
+    Raises:
+        UsageError: If the target cannot be served there.
+        StoreError: If the store cannot be opened.
+    """
+    listening = read_options(options)
+    target = load(options.target)
+    app = to_app(target, playground=options.playground)
+    check_exposure(app, listening.host)
+    config = uvicorn.Config(
+        app,
+        host=listening.host,
+        port=listening.port,
+        log_level=listening.log_level,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=CONNECTIONS_GRACE,
+    )
+    # uvicorn raises a signal again after its own end, to whatever handled it before. Ending was what it asked for.
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sig, _ignore)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        return runner.run(_serve(app, config, options.grace))
+
+
+async def _serve(app: Any, config: uvicorn.Config, grace: float) -> int:
+    server = GracefulServer(config, app, grace)
+    sessions = getattr(getattr(app, "state", None), "sessions", None)
+    if sessions is not None:
+        # Opened here first: a locked or broken store is then one sentence instead of a failed lifespan.
+        await sessions.start()
+    await server.serve()
+    return 0 if server.started else 1
+
+
+def _ignore(_signal: int, _frame: FrameType | None) -> None:
+    """The signal did its work."""
+
+
+class GracefulServer(uvicorn.Server):
+    """A server that lets running turns end before it goes.
+
+    Open streams end at a record boundary, no new work is taken, turns get `grace` seconds, and what is still running
+    then is taken up by the next start.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: Any, grace: float) -> None:
+        super().__init__(config)
+        self._state = getattr(app, "state", None)
+        self._grace = grace
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then shut down as always."""
+        drain = getattr(self._state, "drain", None)
+        if drain is not None:
+            drain()
+        sessions = getattr(self._state, "sessions", None)
+        if sessions is not None:
+            await sessions.aclose(grace=self._grace)
+        await super().shutdown(sockets)

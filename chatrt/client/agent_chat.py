@@ -1,0 +1,349 @@
+"""`AgentChat`: one conversation with an agent, from Python, in this process or over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, cast
+
+import httpx
+
+from chatrt.agent import ChatAgent
+from chatrt.client.http import HTTPTransport, Token
+from chatrt.client.local import LocalTransport
+from chatrt.client.stream import ChatStream, Place
+from chatrt.client.transport import ChatState, Transport
+from chatrt.errors import SessionNotFoundError, UsageError
+from chatrt.ids import Ids, RandomIds
+from chatrt.runtime import SessionManager
+from chatrt.ui import UIMessage, UIPart, is_tool_part, slim_message
+
+_NOTHING: Any = object()
+
+
+class AgentChat:
+    """One conversation with an agent.
+
+        async with AgentChat("support", base_url="http://127.0.0.1:8000") as chat:
+            print(await chat.send_message("Hello").text())
+            async for chunk in chat.send_message("And more?"): ...
+
+    With `sessions` it talks to a session manager in this process, with `base_url` to a server. Callers see no
+    difference: the same calls, streams and errors. The session is created by the first input (or by `preload`); leaving
+    `async with` closes connections, never the session. What sends an input returns a `ChatStream`, which may be awaited
+    (the input is durable then) or read at once.
+
+    Args:
+        agent: The agent or its id.
+        id: The chat id; a fresh one if none is given.
+        base_url: Where a chatrt server is mounted.
+        token: A secret key or a session token, or an async callable that gives one and is asked again after a 401.
+        client_data: Sent along with each input that brings none of its own.
+        sessions: A started session manager of this process.
+        tenant: Of the session, with `sessions`; over HTTP the token says it.
+        http: An own HTTP client; it is not closed here.
+        timeout: Seconds to go on trying when the server cannot be reached or breaks off.
+        ids: Where the ids of messages and inputs come from.
+
+    Raises:
+        UsageError: Unless exactly one of `sessions` and `base_url` is given.
+    """
+
+    def __init__(
+        self,
+        agent: str | ChatAgent,
+        *,
+        id: str | None = None,  # noqa: A002 - the public name is fixed
+        base_url: str | None = None,
+        token: Token | None = None,
+        client_data: Any = None,
+        sessions: SessionManager | None = None,
+        tenant: str = "",
+        http: httpx.AsyncClient | None = None,
+        timeout: float = 30.0,
+        ids: Ids | None = None,
+    ) -> None:
+        if (sessions is None) == (base_url is None):
+            raise UsageError("an AgentChat needs either sessions=SessionManager(...) or base_url='http://...'")
+        self._transport: Transport
+        if sessions is not None:
+            self._transport = LocalTransport(sessions, tenant=tenant)
+        else:
+            self._transport = HTTPTransport(str(base_url), token=token, http=http, timeout=timeout)
+        self._ids = ids or RandomIds()
+        self._agent_id = agent if isinstance(agent, str) else agent.id
+        self._chat_id = self._ids.new("chat") if id is None else id
+        self._client_data = client_data
+        self._cursor: int | None = None
+        self._last_seq = 0
+        self._starting = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"AgentChat({self._agent_id!r}, id={self._chat_id!r})"
+
+    @property
+    def id(self) -> str:
+        """The chat id."""
+        return self._chat_id
+
+    @property
+    def cursor(self) -> int:
+        """The last record of `.out` that any stream of this object has read; 0 before the first."""
+        return self._cursor or 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections of this object; the session stays, and so does a turn that runs."""
+        await self._transport.aclose()
+
+    # --- inputs that are answered
+
+    def send_message(
+        self,
+        message: str | UIMessage | None = None,
+        *,
+        parts: Sequence[UIPart] | None = None,
+        client_data: Any = _NOTHING,
+        message_id: str | None = None,
+    ) -> ChatStream:
+        """Send a user message.
+
+        Args:
+            message: A text or a whole message.
+            parts: The parts of the message, instead of `message`.
+            client_data: Instead of the chat's own.
+            message_id: The id of the message. One that the history knows makes this an edit (D22).
+
+        Raises:
+            UsageError: Unless exactly one of `message` and `parts` is given.
+        """
+        if (message is None) == (parts is None):
+            raise UsageError("a message is given as a text, as a message, or as parts=[...]")
+        match message:
+            case None:
+                built = self._user_message([*(parts or ())], message_id)
+            case str():
+                built = self._user_message([{"type": "text", "text": message}], message_id)
+            case _:
+                own_id = message_id or cast("dict[str, Any]", message).get("id") or self._ids.new("msg")
+                built = cast("UIMessage", {**message, "id": own_id})
+        return self._send({"kind": "message", "message": built}, client_data)
+
+    def send_raw(
+        self,
+        messages: Sequence[UIMessage],
+        *,
+        trigger: Literal["submit-message", "regenerate-message"] = "submit-message",
+        client_data: Any = _NOTHING,
+    ) -> ChatStream:
+        """Send what a `useChat` transport would: the last of the messages, slimmed, or a wish for another answer.
+
+        Args:
+            messages: A whole history or its tail; only the last one is sent. Not looked at when regenerating.
+            trigger: As the AI SDK calls it.
+            client_data: Instead of the chat's own.
+
+        Raises:
+            UsageError: If there is no message to submit.
+        """
+        if trigger == "regenerate-message":
+            return self._send({"kind": "regenerate"}, client_data)
+        if not messages:
+            raise UsageError("send_raw needs at least one message to submit")
+        return self._send({"kind": "message", "message": slim_message(messages[-1])}, client_data)
+
+    def regenerate(self, message_id: str | None = None, *, client_data: Any = _NOTHING) -> ChatStream:
+        """Ask for another answer in place of the last one, or of the one with that id (D22)."""
+        body: dict[str, Any] = {"kind": "regenerate"}
+        if message_id is not None:
+            body["messageId"] = message_id
+        return self._send(body, client_data)
+
+    def send_action(self, action: Any, *, client_data: Any = _NOTHING) -> ChatStream:
+        """Send an action. The stream ends when it is settled; a refused one has the status `failed`."""
+        return self._send({"kind": "action", "action": action}, client_data)
+
+    def add_tool_output(
+        self,
+        tool_call_id: str,
+        output: Any = None,
+        *,
+        error_text: str | None = None,
+        client_data: Any = _NOTHING,
+    ) -> ChatStream:
+        """Answer a call of a tool that has no body on the server; the agent goes on in the same message.
+
+        When several calls wait, the agent goes on with the answer to the last of them.
+
+        Args:
+            tool_call_id: The call.
+            output: What the tool gave, JSON-shaped.
+            error_text: Why it failed, instead of an output.
+            client_data: Instead of the chat's own.
+
+        Raises:
+            UsageError: When sent, if the history holds no such call.
+        """
+        answer: dict[str, Any] = {"state": "output-available", "output": output}
+        if error_text is not None:
+            answer = {"state": "output-error", "errorText": error_text}
+        return self._advance(lambda part: part["toolCallId"] == tool_call_id, answer, tool_call_id, client_data)
+
+    def approve(
+        self,
+        approval_id: str,
+        approved: bool,  # noqa: FBT001 - the order is how one says it: approve("id", False)
+        *,
+        reason: str | None = None,
+        client_data: Any = _NOTHING,
+    ) -> ChatStream:
+        """Approve or deny a call that waits for it; the agent goes on in the same message.
+
+        Raises:
+            UsageError: When sent, if the history holds no such approval.
+        """
+        approval: dict[str, Any] = {"id": approval_id, "approved": approved}
+        if reason is not None:
+            approval["reason"] = reason
+        return self._advance(
+            lambda part: part.get("approval", {}).get("id") == approval_id,
+            {"state": "approval-responded", "approval": approval},
+            approval_id,
+            client_data,
+        )
+
+    # --- the running turn
+
+    async def steer(self, text: str, *, client_data: Any = _NOTHING) -> bool:
+        """Send a message to the turn that runs; the agent's busy policy decides what it does there.
+
+        Returns:
+            Whether it was sent: False, and nothing is sent, when no turn is running.
+        """
+        state = await self._find_state()
+        if state is None or state.status != "running":
+            return False
+        await self.send_message(text, client_data=client_data)
+        return True
+
+    async def stop(self, reason: str | None = None) -> bool:
+        """Stop the turn that runs; its partial answer is kept.
+
+        Returns:
+            Whether there was one to stop when asked.
+        """
+        state = await self._find_state()
+        if state is None or state.status != "running":
+            return False
+        body = {"kind": "stop"} if reason is None else {"kind": "stop", "reason": reason}
+        await self._transport.append(self._chat_id, body, part_id=self._ids.new("part"))
+        return True
+
+    async def reconnect(self, after: int | None = None) -> ChatStream | None:
+        """Return a stream of the turn that runs or waits, or None if there is none.
+
+        Its chunks are those after the cursor; `text()`, `result()` and `messages()` have the answer from its beginning.
+
+        Args:
+            after: The cursor up to which chunks were seen; by default this object's own.
+        """
+        state = await self._find_state()
+        if state is None or state.status != "running":
+            return None
+        shown = self.cursor if after is None else after
+        own = self._last_seq if self._last_seq > state.in_cursor else state.in_cursor + 1
+
+        async def begin() -> Place:
+            return Place(own, state.cursor, shown)
+
+        return ChatStream(self._transport, self._chat_id, begin, self._on_cursor)
+
+    # --- the session
+
+    async def preload(self) -> None:
+        """Create the session, if it is not there, before the first input."""
+        await self._start()
+
+    async def close(self, reason: str | None = None) -> bool:
+        """Close the session for good: it takes no more inputs.
+
+        Returns:
+            False if there is no session to close.
+        """
+        try:
+            await self._transport.close_session(self._chat_id, reason=reason)
+        except SessionNotFoundError:
+            return False
+        return True
+
+    async def messages(self) -> list[UIMessage]:
+        """Return the messages of the chat as the server has them; none of a chat that has not begun."""
+        state = await self._find_state()
+        return [] if state is None else state.messages
+
+    # --- inside
+
+    async def _find_state(self) -> ChatState | None:
+        try:
+            return await self._transport.load(self._chat_id)
+        except SessionNotFoundError:
+            return None
+
+    async def _start(self) -> int:
+        """Make sure of the session and return the cursor from which the next answer is looked for."""
+        async with self._starting:
+            if self._cursor is None:
+                new = await self._transport.start(self._chat_id, self._agent_id, client_data=self._client_data)
+                self._on_cursor(0 if new else (await self._transport.load(self._chat_id)).cursor)
+            return self.cursor
+
+    def _on_cursor(self, seq: int) -> None:
+        if self._cursor is None or seq > self._cursor:
+            self._cursor = seq
+
+    def _user_message(self, parts: list[UIPart], message_id: str | None) -> UIMessage:
+        return {"id": message_id or self._ids.new("msg"), "role": "user", "parts": parts}
+
+    def _send(self, body: dict[str, Any], client_data: Any) -> ChatStream:
+        async def build() -> dict[str, Any]:
+            return body
+
+        return self._stream(build, client_data)
+
+    def _advance(
+        self, is_meant: Callable[[UIPart], bool], answer: dict[str, Any], name: str, client_data: Any
+    ) -> ChatStream:
+        async def build() -> dict[str, Any]:
+            for message in reversed(await self.messages()):
+                for part in message["parts"]:
+                    if is_tool_part(part) and is_meant(part):
+                        named = {key: part[key] for key in ("type", "toolCallId", "toolName") if key in part}
+                        slim = {"id": message["id"], "role": message["role"], "parts": [{**named, **answer}]}
+                        return {"kind": "message", "message": slim}
+            raise UsageError(f"no tool call of this chat is known by {name!r}")
+
+        return self._stream(build, client_data)
+
+    def _stream(self, build: Callable[[], Awaitable[dict[str, Any]]], client_data: Any) -> ChatStream:
+        data = self._client_data if client_data is _NOTHING else client_data
+        # One name for this input, so that sending it again after a failure cannot double it.
+        part_id = self._ids.new("part")
+
+        async def begin() -> Place:
+            after = await self._start()
+            body = await build()
+            if data is not None:
+                body = {**body, "clientData": data}
+            seq = await self._transport.append(self._chat_id, body, part_id=part_id)
+            self._last_seq = max(self._last_seq, seq)
+            return Place(seq, after)
+
+        return ChatStream(self._transport, self._chat_id, begin, self._on_cursor)

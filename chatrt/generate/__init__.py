@@ -1,0 +1,19 @@
+"""stream_text: a model, its tools, and the loop between them."""
+
+from __future__ import annotations
+
+from chatrt.generate.calls import ToolCall, ToolResult
+from chatrt.generate.step import Step
+from chatrt.generate.stop import StopCondition, has_tool_call, step_count_is
+from chatrt.generate.stream import TextStream, stream_text
+
+__all__ = [
+    "Step",
+    "StopCondition",
+    "TextStream",
+    "ToolCall",
+    "ToolResult",
+    "has_tool_call",
+    "step_count_is",
+    "stream_text",
+]

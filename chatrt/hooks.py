@@ -1,0 +1,242 @@
+"""Hooks: what an application may plug into a session, and the events the hooks are given.
+
+Order in a turn (a hook that is not registered is skipped):
+
+    on_boot                     once per run, before its first turn
+      on_validate_messages      only when a message came in; what it returns replaces the message
+      hydrate_messages          what it returns replaces the history
+      on_chat_start             once per chat, with the first turn that gets this far (D19)
+      on_turn_start
+        prepare_messages        changes what the model is shown, this time
+        run
+      on_before_turn_complete   the stream is still open; not after a failure
+    (the turn is committed)
+      on_turn_complete          exactly once, after success, stop and failure alike (D5)
+
+An action fires `hydrate_messages` and `on_action`, nothing else. Every hook may be sync or async. What a hook does to
+`history` acts at once and is committed with the turn or action (D1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from chatrt.history import History
+from chatrt.models import Usage
+from chatrt.tools import Tool
+from chatrt.turn import ResponseWriter, Trigger, Turn
+from chatrt.ui import ModelMessage, UIMessage, UIMessageChunk
+
+TurnStatus = Literal["completed", "stopped", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What every event says: where it happens, and the history of that chat."""
+
+    chat_id: str
+    history: History = field(repr=False)
+    client_data: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessagesEvent(Event):
+    """An event with the messages of the chat, as they stand when they are read."""
+
+    convert: Callable[[Sequence[UIMessage]], list[ModelMessage]] = field(repr=False)
+
+    @property
+    def ui_messages(self) -> list[UIMessage]:
+        """The history, in a list of its own."""
+        return self.history.all()
+
+    @property
+    def messages(self) -> list[ModelMessage]:
+        """The history as a model would be shown it."""
+        return self.convert(self.history.all())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootEvent(Event):
+    """A run starts to serve the chat. `continuation`: other runs served it before."""
+
+    run_id: str
+    continuation: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateMessagesEvent(Event):
+    """A message came in. An assistant message may be slim: only the tool parts that were answered, without input."""
+
+    messages: list[UIMessage]
+    turn: int
+    trigger: Trigger
+
+
+@dataclass(frozen=True, kw_only=True)
+class HydrateMessagesEvent(Event):
+    """The application's own history is asked for.
+
+    Attributes:
+        trigger: What brought this about; with `action` and `regenerate` nothing is incoming.
+        incoming_messages: At most one. A user message must be part of what is returned.
+        previous_messages: What the session holds so far.
+    """
+
+    turn: int
+    trigger: Trigger
+    incoming_messages: list[UIMessage]
+    previous_messages: list[UIMessage]
+    continuation: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolsEvent(Event):
+    """The tools of this turn are asked for."""
+
+    turn: int
+    continuation: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatStartEvent(MessagesEvent):
+    """The first turn of the chat is about to start."""
+
+    run_id: str
+    turn: int
+    response: ResponseWriter = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnStartEvent(MessagesEvent):
+    """A turn is about to start: the incoming message is part of the history, the model was not asked yet."""
+
+    run_id: str
+    turn: int
+    trigger: Trigger
+    continuation: bool
+    previous_turn_usage: Usage | None
+    total_usage: Usage
+    response: ResponseWriter = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareMessagesEvent(Event):
+    """The prompt is ready; what the hook returns is shown to the model instead. Nothing of it is stored."""
+
+    messages: list[ModelMessage]
+    reason: Literal["run", "compaction-rebuild", "compaction-result"]
+    turn: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeforeTurnCompleteEvent(MessagesEvent):
+    """The answer is complete, the stream is still open: data parts written now become part of the message.
+
+    Attributes:
+        new_ui_messages: What this turn added or changed: the user message, if one came, and the answer.
+        response_message: The answer; None when there is none.
+        raw_response_message: The answer before open parts were closed; differs after a stop.
+        usage: Of this turn; None when the model did not tell.
+    """
+
+    run_id: str
+    turn: int
+    trigger: Trigger
+    continuation: bool
+    new_ui_messages: list[UIMessage]
+    response_message: UIMessage | None
+    raw_response_message: UIMessage | None
+    stopped: bool
+    finish_reason: str | None
+    usage: Usage | None
+    total_usage: Usage
+    response: ResponseWriter = field(repr=False)
+
+    @property
+    def new_messages(self) -> list[ModelMessage]:
+        """What this turn added or changed, as a model would be shown it."""
+        return self.convert(self.new_ui_messages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnCompleteEvent(MessagesEvent):
+    """A turn is over and committed.
+
+    Attributes:
+        status: How it ended; `interrupted` when the run that served it died and another one closed it.
+        last_seq: The sequence number of its `turn-complete` on `.out`: the cursor that belongs to these messages.
+        error: What failed; None unless `status` is `failed` or `interrupted`.
+    """
+
+    run_id: str
+    turn: int
+    trigger: Trigger
+    continuation: bool
+    status: TurnStatus
+    last_seq: int
+    new_ui_messages: list[UIMessage]
+    response_message: UIMessage | None
+    raw_response_message: UIMessage | None
+    finish_reason: str | None
+    usage: Usage | None
+    total_usage: Usage
+    error: BaseException | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a person ended the turn."""
+        return self.status == "stopped"
+
+    @property
+    def new_messages(self) -> list[ModelMessage]:
+        """What this turn added or changed, as a model would be shown it."""
+        return self.convert(self.new_ui_messages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionEvent(MessagesEvent):
+    """A client asks for an action; `action` has the agent's `action` type. An action is not a turn.
+
+    Change `history`, and return a stream, a text or a message if the action has something to say (D3).
+    """
+
+    action: Any
+    turn: int
+    response: ResponseWriter = field(repr=False)
+
+
+Answer: TypeAlias = AsyncIterator[UIMessageChunk] | str | UIMessage | None
+"""What run and on_action may return: a stream of chunks, a whole text, a whole message, or nothing."""
+
+RunFunction = Callable[[Turn[Any]], Answer | Awaitable[Answer]]
+ToolsResolver = Callable[[ToolsEvent], Sequence[Tool] | Awaitable[Sequence[Tool]]]
+OnBoot = Callable[[BootEvent], Awaitable[None] | None]
+OnValidateMessages = Callable[[ValidateMessagesEvent], list[UIMessage] | Awaitable[list[UIMessage]]]
+HydrateMessages = Callable[[HydrateMessagesEvent], list[UIMessage] | Awaitable[list[UIMessage]]]
+OnChatStart = Callable[[ChatStartEvent], Awaitable[None] | None]
+OnTurnStart = Callable[[TurnStartEvent], Awaitable[None] | None]
+PrepareMessages = Callable[[PrepareMessagesEvent], list[ModelMessage] | Awaitable[list[ModelMessage]]]
+OnBeforeTurnComplete = Callable[[BeforeTurnCompleteEvent], Awaitable[None] | None]
+OnTurnComplete = Callable[[TurnCompleteEvent], Awaitable[None] | None]
+OnAction = Callable[[ActionEvent], Answer | Awaitable[Answer]]
+OnError = Callable[[BaseException], str]
+
+
+@dataclass(slots=True)
+class Hooks:
+    """The hooks of one agent; None where nothing is registered."""
+
+    run: RunFunction | None = None
+    on_boot: OnBoot | None = None
+    on_validate_messages: OnValidateMessages | None = None
+    hydrate_messages: HydrateMessages | None = None
+    on_chat_start: OnChatStart | None = None
+    on_turn_start: OnTurnStart | None = None
+    prepare_messages: PrepareMessages | None = None
+    on_before_turn_complete: OnBeforeTurnComplete | None = None
+    on_turn_complete: OnTurnComplete | None = None
+    on_action: OnAction | None = None
+    on_error: OnError | None = None

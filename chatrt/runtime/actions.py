@@ -1,0 +1,73 @@
+"""An action: a typed command that changes the history, and may answer; it is not a turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chatrt.hooks import ActionEvent, HydrateMessagesEvent
+from chatrt.runtime.turns import checked_history
+from chatrt.runtime.work import Completed, Failed, Outcome, Stopped, Work, call
+
+
+class ActionWork(Work):
+    """An `action` record being served."""
+
+    async def perform(self) -> Outcome:
+        """Serve the record.
+
+        A handler that fails changes nothing (D20). Once it has returned its changes stand, also when the stream it
+        returned fails later: what was shown of it is kept (D21).
+        """
+        history = self.context.history
+        checkpoint = history.checkpoint()
+        handled = False
+
+        async def handle() -> Any:
+            nonlocal handled
+            answer = await self._handle()
+            handled = True
+            return answer
+
+        try:
+            await self.resolve_agent_parts()
+            self.open_response(None)
+            await self.answer(handle)
+        except Exception as error:
+            if not handled:
+                history.restore(checkpoint)
+            return Failed(error)
+        if self.stop_signal.is_set():
+            if not handled:
+                history.restore(checkpoint)
+            return Stopped(self.stop_reason)
+        return Completed()
+
+    async def _handle(self) -> Any:
+        context, hooks = self.context, self.context.agent.hooks
+        action = context.agent.parse_action(self.body.get("action"))
+        if hooks.hydrate_messages is not None:
+            event = HydrateMessagesEvent(
+                chat_id=context.chat_id,
+                history=context.history,
+                client_data=self.client_data,
+                turn=context.turns,
+                trigger="action",
+                incoming_messages=[],
+                previous_messages=context.history.all(),
+                continuation=context.continuation,
+            )
+            context.history.set(checked_history(await call(hooks.hydrate_messages, event)))
+        if self.turn is None or hooks.on_action is None:
+            return None
+        return await call(
+            hooks.on_action,
+            ActionEvent(
+                chat_id=context.chat_id,
+                history=context.history,
+                client_data=self.client_data,
+                convert=self.convert,
+                action=action,
+                turn=context.turns,
+                response=self.turn.response,
+            ),
+        )

@@ -1,0 +1,258 @@
+"""The one door by which every turn and action ends: close what is open, commit once, tell the last hook once.
+
+    Completed   finish                      turn-complete {status: completed}
+    Stopped     open parts closed, abort    turn-complete {status: stopped}
+    Failed      open parts closed, error    turn-complete {status: failed, error: {code, message, id}}
+    Interrupted open parts closed, abort    turn-complete {status: interrupted}
+
+The last chunks, the `turn-complete`, the changed messages, the cursor and the usage are one transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from chatrt.agent import ChatAgent
+from chatrt.codec import dumps
+from chatrt.errors import ChatrtError, PublicError, TurnInterruptedError
+from chatrt.hooks import BeforeTurnCompleteEvent, TurnCompleteEvent, TurnStatus
+from chatrt.runtime.context import RunContext
+from chatrt.runtime.response import Response
+from chatrt.runtime.turns import TurnWork
+from chatrt.runtime.work import Completed, Failed, Interrupted, Outcome, Stopped, Work, call
+from chatrt.stores import NewRecord
+from chatrt.ui import UIMessage
+
+logger = logging.getLogger("chatrt.runtime")
+
+MASKED = "An error occurred."
+"""What people read when nothing else was chosen for them (D11); the same words as the AI SDK's."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicFailure:
+    """What of a failure may cross to the client: a stable code, a text for people, and an id to find it in the logs."""
+
+    code: str
+    message: str
+    id: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return the `error` of a `turn-complete` record."""
+        return {"code": self.code, "message": self.message, "id": self.id}
+
+
+async def finish(work: Work, outcome: Outcome) -> None:
+    """End a piece of work; afterwards it is settled and durable, or a `StoreError` was raised and it is neither."""
+    context = work.context
+    response = _opened(work)
+    response.unseal()
+    raw = response.raw_message()
+    _close(work, response, outcome)
+    _keep_answer(work, response, outcome)
+    if isinstance(work, TurnWork) and isinstance(outcome, Completed | Stopped):
+        outcome = await _before_complete(work, response, outcome, raw)
+    failure = _say_how_it_ended(work, response, outcome)
+    message = _keep_answer(work, response, outcome)
+    last_seq = await _commit(work, outcome, message, failure)
+    context.turns += 1
+    if isinstance(work, TurnWork):
+        await tell_turn_complete(work, outcome, message, raw, last_seq)
+
+
+def public_failure(agent: ChatAgent, error: BaseException, error_id: str) -> PublicFailure:
+    """Choose what a client may know of an exception (D11)."""
+    code = error.code if isinstance(error, ChatrtError) else ChatrtError.code
+    if isinstance(error, PublicError):
+        return PublicFailure(code, error.message, error_id)
+    if agent.hooks.on_error is not None:
+        try:
+            return PublicFailure(code, agent.hooks.on_error(error), error_id)
+        except Exception:
+            logger.exception("on_error of agent %s failed", agent.id)
+    return PublicFailure(code, f"{MASKED} ({error_id})", error_id)
+
+
+async def tell_turn_complete(
+    work: TurnWork,
+    outcome: Outcome,
+    message: UIMessage | None,
+    raw: UIMessage | None,
+    last_seq: int,
+) -> None:
+    """Fire `on_turn_complete`; what it raises is logged and changes nothing (D5), its changes of the history are kept."""
+    context = work.context
+    hook = context.agent.hooks.on_turn_complete
+    if hook is None:
+        return
+    event = TurnCompleteEvent(
+        chat_id=context.chat_id,
+        history=context.history,
+        client_data=work.client_data,
+        convert=work.convert,
+        run_id=context.run_id,
+        turn=context.turns - 1,
+        trigger=work.trigger,
+        continuation=context.continuation,
+        status=_status(outcome),
+        last_seq=last_seq,
+        new_ui_messages=_new_messages(work, message),
+        response_message=message,
+        raw_response_message=raw,
+        finish_reason=_finish_reason(work, outcome),
+        usage=work.usage,
+        total_usage=context.state.total_usage,
+        error=_error(outcome),
+    )
+    try:
+        await call(hook, event)
+    except Exception:
+        logger.exception("on_turn_complete failed in chat %s; the turn stays as it was", context.chat_id)
+    changes = context.history.changes()
+    if changes.added or changes.advanced or changes.kept < len(context.nodes):
+        await context.commit([])
+
+
+def _opened(work: Work) -> Response:
+    """A turn that failed early still keeps the user's message, and still has a beginning on `.out`."""
+    message: UIMessage | None = work.body.get("message")
+    history = work.context.history
+    if isinstance(work, TurnWork) and not work.merged and message is not None and message["role"] == "user":
+        if history.find_message(message["id"]) is None and "messageId" not in work.body:
+            history.append(message)
+            work.new_message = message
+        work.merged = True
+    if work.response is None:
+        work.open_response(None)
+    if work.response is None:  # pragma: no cover - open_response sets it
+        raise AssertionError
+    return work.response
+
+
+def _close(work: Work, response: Response, outcome: Outcome) -> None:
+    if isinstance(outcome, Completed):
+        response.close_texts()
+    else:
+        response.close_all(work.client_tools)
+
+
+def _keep_answer(work: Work, response: Response, outcome: Outcome) -> UIMessage | None:
+    """Make the answer, as it stands, part of the history."""
+    message = response.message(None if isinstance(outcome, Completed) else work.client_tools)
+    if message is None or message == response.base:
+        return None
+    history = work.context.history
+    stored = history.find_message(message["id"])
+    if stored is None:
+        history.append(message)
+    elif stored != message:
+        history.advance(message)
+    return message
+
+
+async def _before_complete(work: TurnWork, response: Response, outcome: Outcome, raw: UIMessage | None) -> Outcome:
+    context = work.context
+    hook = context.agent.hooks.on_before_turn_complete
+    if hook is None:
+        return outcome
+    message = response.message(None if isinstance(outcome, Completed) else work.client_tools)
+    total = context.state.total_usage
+    event = BeforeTurnCompleteEvent(
+        chat_id=context.chat_id,
+        history=context.history,
+        client_data=work.client_data,
+        convert=work.convert,
+        run_id=context.run_id,
+        turn=context.turns,
+        trigger=work.trigger,
+        continuation=context.continuation,
+        new_ui_messages=_new_messages(work, message),
+        response_message=message,
+        raw_response_message=raw,
+        stopped=isinstance(outcome, Stopped),
+        finish_reason=_finish_reason(work, outcome),
+        usage=work.usage,
+        total_usage=total if work.usage is None else total + work.usage,
+        response=response,
+    )
+    try:
+        await call(hook, event)
+    except Exception as error:
+        return Failed(error)
+    return outcome
+
+
+def _say_how_it_ended(work: Work, response: Response, outcome: Outcome) -> PublicFailure | None:
+    match outcome:
+        case Completed():
+            response.finish()
+        case Stopped(reason):
+            response.abort(reason)
+        case Interrupted():
+            response.abort("interrupted")
+        case Failed(error):
+            error_id = work.context.ids.new("err")
+            failure = public_failure(work.context.agent, error, error_id)
+            if response.stream_error not in (None, MASKED):
+                failure = PublicFailure(failure.code, response.stream_error or MASKED, error_id)
+            logger.error("%s: input %d of chat %s failed", error_id, work.in_seq, work.context.chat_id, exc_info=error)
+            response.close_texts()
+            response.fail(failure.message)
+            return failure
+    return None
+
+
+async def _commit(work: Work, outcome: Outcome, message: UIMessage | None, failure: PublicFailure | None) -> int:
+    body: dict[str, Any] = {"inSeq": work.in_seq, "trigger": work.trigger, "status": _status(outcome)}
+    if message is not None:
+        body["messageId"] = message["id"]
+    finish_reason = _finish_reason(work, outcome)
+    if finish_reason is not None:
+        body["finishReason"] = finish_reason
+    if failure is not None:
+        body["error"] = failure.to_json()
+    work.context.state.add_usage(work.usage)
+    return await settle(work.context, body)
+
+
+async def settle(context: RunContext, body: dict[str, Any]) -> int:
+    """Commit a `turn-complete` with all that belongs to it; returns its sequence number."""
+    starts = [*context.state.turn_starts, context.settled_seq + 1][-2:]
+    context.state.turn_starts = starts
+    trim_to = starts[0] - 1 if len(starts) == 2 else 0
+    context.settled_seq = await context.commit([NewRecord("turn-complete", dumps(body))], trim_to=trim_to)
+    return context.settled_seq
+
+
+def _status(outcome: Outcome) -> TurnStatus:
+    match outcome:
+        case Completed():
+            return "completed"
+        case Stopped():
+            return "stopped"
+        case Failed():
+            return "failed"
+        case Interrupted():
+            return "interrupted"
+
+
+def _error(outcome: Outcome) -> BaseException | None:
+    match outcome:
+        case Failed(error):
+            return error
+        case Interrupted():
+            return TurnInterruptedError()
+        case Completed() | Stopped():
+            return None
+
+
+def _finish_reason(work: Work, outcome: Outcome) -> str | None:
+    if isinstance(outcome, Failed | Interrupted):
+        return "error"
+    return work.response.finish_reason if work.response is not None else None
+
+
+def _new_messages(work: TurnWork, message: UIMessage | None) -> list[UIMessage]:
+    return [new for new in (work.new_message, message) if new is not None]

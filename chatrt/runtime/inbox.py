@@ -1,0 +1,126 @@
+"""The inbox of a session: what clients may say to it, checked at the door and stored before it is acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from chatrt.clock import Clock
+from chatrt.codec import check, dumps
+from chatrt.errors import ForbiddenChangeError, InvalidMessageError
+from chatrt.ids import Ids
+from chatrt.stores import Appended, InKind, NewRecord, SessionKey, Store
+from chatrt.ui import UIMessage, slim_message, validate_ui_message
+
+USER_PARTS = ("text", "file")
+URL_SCHEMES = ("https:", "http:", "data:")
+
+
+class Inbox:
+    """Appends to `.in`. What a method returned is durable and will be settled once."""
+
+    def __init__(self, key: SessionKey, store: Store, clock: Clock, ids: Ids, on_append: Callable[[], None]) -> None:
+        self._key = key
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._on_append = on_append
+
+    async def send_message(
+        self,
+        message: UIMessage,
+        *,
+        client_data: Any = None,
+        message_id: str | None = None,
+        part_id: str | None = None,
+    ) -> Appended:
+        """Append a user message, or an assistant message whose tool calls the client answered (D15).
+
+        A user message whose id the history knows is an edit of it (D22).
+
+        Args:
+            message: The message; a user message without an id gets one.
+            client_data: What the agent's `client_data` type describes.
+            message_id: The message that a user message takes the place of, when its own id does not say so.
+            part_id: Names this append; a second append of the same name changes nothing.
+
+        Raises:
+            InvalidMessageError: If it is no message, or has parts that are not a client's to send.
+            ForbiddenChangeError: If its role is neither `user` nor `assistant`.
+            SessionClosedError: If the session is closed.
+        """
+        body: dict[str, Any] = {"message": self._accept(message)}
+        if message_id is not None:
+            body["messageId"] = message_id
+        return await self._append("message", body, client_data, part_id)
+
+    async def regenerate(
+        self, message_id: str | None = None, *, client_data: Any = None, part_id: str | None = None
+    ) -> Appended:
+        """Ask for another answer in place of the last one, or of the one with that id (D22)."""
+        body = {} if message_id is None else {"messageId": message_id}
+        return await self._append("regenerate", body, client_data, part_id)
+
+    async def act(self, action: Any, *, client_data: Any = None, part_id: str | None = None) -> Appended:
+        """Ask for an action. Whether it fits the agent shows when it is served."""
+        check(action)
+        return await self._append("action", {"action": action}, client_data, part_id)
+
+    async def stop(
+        self, *, in_seq: int | None = None, reason: str | None = None, part_id: str | None = None
+    ) -> Appended:
+        """End the turn that runs when this is read; nothing happens when none runs.
+
+        Args:
+            in_seq: Only if the turn of this input runs.
+            reason: Told to readers in the `abort` chunk.
+            part_id: As in `send_message`.
+        """
+        body: dict[str, Any] = {}
+        if in_seq is not None:
+            body["inSeq"] = in_seq
+        if reason is not None:
+            body["reason"] = reason
+        return await self._append("stop", body, None, part_id)
+
+    async def _append(self, kind: InKind, body: dict[str, Any], client_data: Any, part_id: str | None) -> Appended:
+        if client_data is not None:
+            check(client_data)
+            body["clientData"] = client_data
+        record = NewRecord(kind, dumps(body))
+        appended = await self._store.append_in(self._key, record, part_id=part_id, at=self._clock.now())
+        self._on_append()
+        return appended
+
+    def _accept(self, message: Any) -> UIMessage:
+        check(message)
+        match message:
+            case {"role": "user"}:
+                return self._accept_user(cast("dict[str, Any]", message))
+            case {"role": "assistant", "parts": [*parts]} if all(
+                isinstance(part, dict) and isinstance(cast("dict[str, Any]", part).get("type"), str) for part in parts
+            ):
+                if not isinstance(message.get("id"), str):
+                    raise InvalidMessageError("an assistant message needs its id", path="/id")
+                return slim_message(cast("UIMessage", message))
+            case {"role": "assistant"}:
+                raise InvalidMessageError("an assistant message needs a list of parts", path="/parts")
+            case {"role": str(role)}:
+                raise ForbiddenChangeError(f"a client cannot send a message of role {role!r}", path="/role")
+            case _:
+                raise InvalidMessageError("a message is an object with a role", path="/role")
+
+    def _accept_user(self, message: dict[str, Any]) -> UIMessage:
+        with_id: dict[str, Any] = {**message, "id": message.get("id") or self._ids.new("msg")}
+        checked = validate_ui_message(with_id)
+        for index, part in enumerate(checked["parts"]):
+            _check_user_part(cast("dict[str, Any]", part), f"/parts/{index}")
+        return checked
+
+
+def _check_user_part(part: dict[str, Any], path: str) -> None:
+    kind: str = part["type"]
+    if kind not in USER_PARTS and not kind.startswith("data-"):
+        raise InvalidMessageError(f"a user message has no parts of type {kind!r}", path=f"{path}/type")
+    if kind == "file" and not part["url"].lower().startswith(URL_SCHEMES):
+        raise InvalidMessageError("a file has a URL of scheme https, http or data", path=f"{path}/url")

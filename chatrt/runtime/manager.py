@@ -1,0 +1,327 @@
+"""The session manager: every session that is live in this process, and what every wire and client goes through."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Self
+from weakref import WeakValueDictionary
+
+from chatrt.agent import ChatAgent
+from chatrt.clock import Clock, SystemClock
+from chatrt.errors import (
+    AgentMismatchError,
+    AgentNotFoundError,
+    InvalidInputError,
+    SessionNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    UsageError,
+)
+from chatrt.ids import Ids, RandomIds
+from chatrt.runtime.run import Run
+from chatrt.runtime.session import LiveSession, Session
+from chatrt.stores import Lease, SessionKey, SessionRow, SessionStatus, Store, open_store
+
+logger = logging.getLogger("chatrt.runtime")
+
+MAX_CHAT_ID = 256
+SWEEPS_PER_TTL = 3
+RELEASE_ANYWAY = 2**62
+
+
+class SessionManager:
+    """Keeps sessions and their runs; usable without HTTP.
+
+    Args:
+        agents: The agents that are served.
+        store: A store, or its URL.
+        clock: For idle times, leases and timestamps.
+        ids: For messages, nodes, runs and errors.
+        lease_ttl: Seconds after which another worker may take over from one that is silent.
+
+    Raises:
+        UsageError: If two agents have the same id, or there is none.
+    """
+
+    def __init__(
+        self,
+        agents: ChatAgent | Sequence[ChatAgent],
+        store: Store | str = "memory://",
+        *,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        lease_ttl: float = 10.0,
+    ) -> None:
+        listed = [agents] if isinstance(agents, ChatAgent) else list(agents)
+        self._agents = {agent.id: agent for agent in listed}
+        if not listed or len(self._agents) != len(listed):
+            raise UsageError("agents are needed, each with an id of its own")
+        self.store = open_store(store) if isinstance(store, str) else store
+        self.clock = clock or SystemClock()
+        self.ids = ids or RandomIds()
+        self._lease_ttl = lease_ttl
+        self._owner = RandomIds().new("worker")
+        self._live: WeakValueDictionary[SessionKey, LiveSession] = WeakValueDictionary()
+        self._runs: dict[SessionKey, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._starting: asyncio.Lock | None = None
+        self._draining = False
+
+    @property
+    def agents(self) -> Mapping[str, ChatAgent]:
+        """The agents by id."""
+        return MappingProxyType(self._agents)
+
+    @property
+    def active_runs(self) -> int:
+        """How many sessions are served by a run in this process right now."""
+        return len(self._runs)
+
+    @property
+    def draining(self) -> bool:
+        """Whether `aclose` was called."""
+        return self._draining
+
+    # --- life
+
+    async def start(self) -> None:
+        """Open the store and take up the sessions that were left with unsettled inputs; a second call does nothing."""
+        if self._sweeper is not None and not self._draining:
+            return
+        self._starting = self._starting or asyncio.Lock()
+        async with self._starting:
+            if self._sweeper is not None:
+                return
+            if self._draining:
+                raise StoreUnavailableError("the session manager is closed")
+            await self.store.open()
+            await self._take_up_unserved()
+            self._sweeper = asyncio.create_task(self._sweep())
+
+    async def aclose(self, *, grace: float = 20.0) -> None:
+        """Let running turns end for up to `grace` seconds, cancel what is left, close the store.
+
+        A cancelled turn is not lost: the next run closes it with what was said (see `chatrt.runtime.recovery`).
+        """
+        self._draining = True
+        if self._sweeper is None:
+            return
+        self._sweeper.cancel()
+        await asyncio.wait({self._sweeper})
+        busy = {live.run_task for live in self._live.values() if live.run_task is not None and live.running}
+        if busy:
+            await asyncio.wait(busy, timeout=grace)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+        for live in self._live.values():
+            live.outbox.end()
+        await self.store.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose(grace=0.0)
+
+    # --- sessions
+
+    async def start_session(
+        self,
+        agent_id: str,
+        chat_id: str | None = None,
+        *,
+        tenant: str = "",
+        client_data: Any = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> Session:
+        """Create a session, or return the one that has this chat id.
+
+        Args:
+            agent_id: The agent that serves it, for good.
+            chat_id: 1 to 256 characters, none of them a control character; made up when missing.
+            tenant: Separates the chats of unrelated customers.
+            client_data: Holds for every input that brings none of its own.
+            metadata: JSON-shaped; kept with the session.
+
+        Raises:
+            AgentNotFoundError: If no such agent is served here.
+            AgentMismatchError: If the session exists and is another agent's.
+            InvalidInputError: If the chat id is unusable.
+        """
+        await self.start()
+        if agent_id not in self._agents:
+            raise AgentNotFoundError(agent_id)
+        key = SessionKey(tenant, _checked_chat_id(self.ids.new("chat") if chat_id is None else chat_id))
+        row, _ = await self.store.create_session(
+            key, agent=agent_id, metadata=metadata or {}, client_data=client_data, at=self.clock.now()
+        )
+        if row.agent != agent_id:
+            raise AgentMismatchError(key.chat_id, agent_id)
+        return self._handle(row)
+
+    async def get_session(self, chat_id: str, *, tenant: str = "") -> Session:
+        """Return a session.
+
+        Raises:
+            SessionNotFoundError: If there is none of that id.
+        """
+        session = await self.find_session(chat_id, tenant=tenant)
+        if session is None:
+            raise SessionNotFoundError(chat_id)
+        return session
+
+    async def find_session(self, chat_id: str, *, tenant: str = "") -> Session | None:
+        """Return a session, or None.
+
+        Raises:
+            AgentNotFoundError: If it belongs to an agent that is not served here.
+        """
+        await self.start()
+        key = SessionKey(tenant, chat_id)
+        live = self._live.get(key)
+        if live is not None:
+            return Session(live, self.clock, self.ids, self._wake)
+        row = await self.store.find_session(key)
+        return None if row is None else self._handle(row)
+
+    async def iter_sessions(
+        self,
+        *,
+        tenant: str = "",
+        agent: str | None = None,
+        status: SessionStatus | None = None,
+        after: str = "",
+        limit: int = 0,
+    ) -> AsyncIterator[SessionRow]:
+        """Yield what is known of the sessions of a tenant, ordered by chat id; `limit` 0 means all."""
+        await self.start()
+        async for row in self.store.iter_sessions(tenant, agent=agent, status=status, after=after, limit=limit):
+            yield row
+
+    async def close_session(self, chat_id: str, *, tenant: str = "", reason: str | None = None) -> None:
+        """Let a session take no more records, for good. What was acknowledged before is still answered.
+
+        Raises:
+            SessionNotFoundError: If there is none of that id.
+        """
+        await self.start()
+        key = SessionKey(tenant, chat_id)
+        row = await self.store.close_session(key, reason=reason, at=self.clock.now())
+        live = self._live.get(key)
+        if live is not None:
+            live.row = row
+            self._wake(live)
+
+    async def delete_session(self, chat_id: str, *, tenant: str = "") -> bool:
+        """Remove a session with everything in it; False if there was none."""
+        await self.start()
+        key = SessionKey(tenant, chat_id)
+        live = self._live.get(key)
+        if live is not None and live.run_task is not None:
+            live.run_task.cancel()
+            await asyncio.wait({live.run_task})
+        deleted = await self.store.delete_session(key)
+        if live is not None:
+            live.outbox.end()
+            self._live.pop(key, None)
+        return deleted
+
+    def _handle(self, row: SessionRow) -> Session:
+        live = self._live.get(row.key)
+        if live is None:
+            if row.agent not in self._agents:
+                raise AgentNotFoundError(row.agent)
+            live = self._live[row.key] = LiveSession(row, self._agents[row.agent], self.store)
+        return Session(live, self.clock, self.ids, self._wake)
+
+    # --- runs
+
+    def _wake(self, live: LiveSession) -> None:
+        """See to it that somebody reads what was just appended."""
+        live.arrived.set()
+        if live.run_task is None and not self._draining:
+            live.run_task = asyncio.create_task(self._serve(live))
+            self._tasks.add(live.run_task)
+            live.run_task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, live: LiveSession) -> None:
+        try:
+            while live.arrived.is_set() and not self._draining:
+                lease = await self.store.acquire_lease(
+                    live.row.key, owner=self._owner, ttl=self._lease_ttl, at=self.clock.now()
+                )
+                if lease is None:
+                    return
+                await self._run(live, lease)
+        except StoreError:
+            logger.exception("the run of chat %s ended; it is taken up again later", live.row.key.chat_id)
+        except SessionNotFoundError:
+            logger.info("chat %s was deleted", live.row.key.chat_id)
+        except Exception:
+            logger.exception("the run of chat %s broke; it is taken up again later", live.row.key.chat_id)
+        finally:
+            live.run_task = None
+
+    async def _run(self, live: LiveSession, lease: Lease) -> None:
+        run = Run(live, lease, self.clock, self.ids)
+        self._runs[live.row.key] = run
+        try:
+            await run.serve()
+        except BaseException:
+            await asyncio.shield(self._give_back(lease))
+            raise
+        finally:
+            del self._runs[live.row.key]
+            if live.row.status == "closed":
+                live.outbox.end()
+
+    async def _give_back(self, lease: Lease) -> None:
+        try:
+            await self.store.release_lease(lease, in_cursor=RELEASE_ANYWAY)
+        except (StoreError, SessionNotFoundError) as error:
+            logger.info("a lease was not given back: %s", error)
+
+    # --- leases
+
+    async def _sweep(self) -> None:
+        """Renew the leases and take up what nobody serves, a few times in every lease's life."""
+        while True:
+            await self.clock.sleep(self._lease_ttl / SWEEPS_PER_TTL)
+            try:
+                await self._renew()
+                await self._take_up_unserved()
+            except StoreError as error:
+                logger.warning("the store is unavailable: %s", error)
+
+    async def _renew(self) -> None:
+        if not self._runs:
+            return
+        leases = [run.lease for run in self._runs.values()]
+        lost = await self.store.renew_leases(leases, ttl=self._lease_ttl, at=self.clock.now())
+        for lease in lost:
+            run = self._runs.get(lease.key)
+            if run is not None and run.lease.epoch == lease.epoch:
+                run.lose_lease()
+
+    async def _take_up_unserved(self) -> None:
+        for key in await self.store.find_unserved(at=self.clock.now()):
+            row = await self.store.find_session(key)
+            if row is None or row.agent not in self._agents:
+                continue
+            live = self._live.get(key)
+            if live is None:
+                live = self._live[key] = LiveSession(row, self._agents[row.agent], self.store)
+            self._wake(live)
+
+
+def _checked_chat_id(chat_id: str) -> str:
+    if not 1 <= len(chat_id) <= MAX_CHAT_ID or not chat_id.isprintable():
+        raise InvalidInputError(f"a chat id has 1 to {MAX_CHAT_ID} printable characters", path="/chatId")
+    return chat_id

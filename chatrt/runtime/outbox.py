@@ -1,0 +1,267 @@
+"""The outbox of a session: written by the run that serves it, read by anybody at any pace.
+
+Chunks are pushed without waiting. As soon as the store is free, everything that was pushed meanwhile goes to it as one
+group; what is stored is then published to the readers. So a reader sees only what survives, a fast stream costs few
+transactions, and a slow one waits for nobody.
+
+Readers pull by cursor. What is recent comes from one buffer that all readers of a session share, the rest from the
+store; a reader that lags costs nothing but its own reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from chatrt.clock import Clock
+from chatrt.codec import dumps
+from chatrt.errors import CursorAheadError, StaleEpochError, StoreError, StoreUnavailableError
+from chatrt.stores import Commit, Lease, NewRecord, Record, SessionKey, Store
+
+logger = logging.getLogger("chatrt.runtime")
+
+BUFFER_BYTES = 2 * 1024 * 1024
+"""What the shared buffer of one session may hold before its older half is dropped."""
+
+BATCH_RECORDS = 512
+"""The most records a reader is handed at once."""
+
+PENDING_BYTES = 1024 * 1024
+"""What may wait for the store before the writer has to wait too."""
+
+RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 4.0)
+"""How long to wait between attempts while the store is unavailable."""
+
+
+class Outbox:
+    """The readable side of `.out`."""
+
+    def __init__(self, key: SessionKey, store: Store) -> None:
+        self._key = key
+        self._store = store
+        self._buffer: list[Record] = []
+        self._buffer_bytes = 0
+        self._last_seq: int | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._readers = 0
+        self._ended = False
+
+    @property
+    def last_seq(self) -> int:
+        """The newest record that is known here; 0 before the first."""
+        return self._last_seq or 0
+
+    @property
+    def readers(self) -> int:
+        """How many live readers are attached now."""
+        return self._readers
+
+    async def read(self, after: int = 0, *, live: bool = True) -> AsyncIterator[list[Record]]:
+        """Yield the records after the cursor `after` in batches: in order, without a gap or a repeat.
+
+        Args:
+            after: The last sequence number the reader has.
+            live: Go on with what is appended later; otherwise end with the newest record.
+
+        Yields:
+            Non-empty batches. When records after the cursor are no longer kept, the first record has kind `gap` (D13),
+            the seq before the oldest kept one, and a body `{"after", "firstSeq"}`.
+
+        Raises:
+            CursorAheadError: If the log is shorter than the cursor says.
+            SessionNotFoundError: If there is no such session.
+        """
+        self._readers += live
+        try:
+            cursor = after
+            if self._last_seq is None or after > self._last_seq:
+                await self._look_up(after)
+            while True:
+                while cursor < self.last_seq:
+                    batch = self._recent(cursor) or await self._stored(cursor)
+                    cursor = batch[-1].seq
+                    yield batch
+                if not live or self._ended:
+                    return
+                await self._wait(cursor)
+        finally:
+            self._readers -= live
+
+    def publish(self, first_seq: int, at: float, records: Sequence[NewRecord]) -> None:
+        """Show records that are stored by now to all readers."""
+        milliseconds = int(at * 1000)
+        self._buffer.extend(
+            [Record(seq, milliseconds, record.kind, record.body) for seq, record in enumerate(records, first_seq)]
+        )
+        self._buffer_bytes += sum([len(record.body) for record in records])
+        self._last_seq = first_seq + len(records) - 1
+        if self._buffer_bytes > BUFFER_BYTES:
+            self._shrink()
+        self._wake()
+
+    def resume_from(self, last_seq: int) -> None:
+        """Say how long the log is, as a run found it at its boot."""
+        if last_seq != self._last_seq:
+            self._buffer.clear()
+            self._buffer_bytes = 0
+        self._last_seq = last_seq
+
+    def end(self) -> None:
+        """Let live readers end once they have read everything; for good."""
+        self._ended = True
+        self._wake()
+
+    async def _look_up(self, cursor: int) -> None:
+        page = await self._store.read_out(self._key, after=cursor, limit=1)
+        self._last_seq = max(page.last_seq, self.last_seq)
+        if cursor > self._last_seq:
+            raise CursorAheadError(cursor, self._last_seq)
+
+    def _recent(self, cursor: int) -> list[Record]:
+        if not self._buffer or cursor + 1 < self._buffer[0].seq:
+            return []
+        start = cursor + 1 - self._buffer[0].seq
+        return self._buffer[start : start + BATCH_RECORDS]
+
+    async def _stored(self, cursor: int) -> list[Record]:
+        page = await self._store.read_out(self._key, after=cursor, limit=BATCH_RECORDS)
+        if page.first_seq <= cursor + 1:
+            return page.records
+        body = dumps({"after": cursor, "firstSeq": page.first_seq})
+        return [Record(page.first_seq - 1, 0, "gap", body), *page.records]
+
+    async def _wait(self, cursor: int) -> None:
+        if cursor < self.last_seq or self._ended:
+            return
+        # One future for each reader: a cancelled task cancels what it awaits, and that must not be shared.
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            await future
+        finally:
+            self._waiting.discard(future)
+
+    def _wake(self) -> None:
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+        self._waiting.clear()
+
+    def _shrink(self) -> None:
+        self._buffer = self._buffer[len(self._buffer) // 2 :]
+        self._buffer_bytes = sum(len(record.body) for record in self._buffer)
+
+
+class OutboxWriter:
+    """The writing side of `.out`, held by the one run that has the lease."""
+
+    def __init__(
+        self, outbox: Outbox, store: Store, lease: Lease, clock: Clock, on_failure: Callable[[StoreError], None]
+    ) -> None:
+        self._outbox = outbox
+        self._store = store
+        self._lease = lease
+        self._clock = clock
+        self._on_failure = on_failure
+        self._pending: list[NewRecord] = []
+        self._pending_bytes = 0
+        self._task: asyncio.Task[None] | None = None
+        self._scheduled = False
+        self._committing = False
+        self._failure: StoreError | None = None
+
+    def push(self, kind: str, body: bytes) -> None:
+        """Append a record soon; it is published when it is stored."""
+        self._pending.append(NewRecord(kind, body))
+        self._pending_bytes += len(body)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._start)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits for the store that a polite writer waits too."""
+        return self._pending_bytes > PENDING_BYTES
+
+    async def flush(self) -> None:
+        """Return when everything pushed so far is stored.
+
+        Raises:
+            StoreError: If it cannot be stored; the run is over then.
+        """
+        while self._failure is None and (self._pending or self._task is not None):
+            self._start()
+            if self._task is not None:
+                await asyncio.shield(self._task)
+        if self._failure is not None:
+            raise self._failure
+
+    async def commit(self, commit: Commit) -> int:
+        """Store what is pending and the commit's own records as one transaction; returns the last sequence number.
+
+        Raises:
+            StoreError: If it cannot be stored; nothing of it is.
+        """
+        self._committing = True
+        try:
+            if self._task is not None:
+                await asyncio.shield(self._task)
+            if self._failure is not None:
+                raise self._failure
+            records = [*self._pending, *commit.records]
+            self._pending, self._pending_bytes = [], 0
+            whole = Commit(
+                records=records,
+                nodes=commit.nodes,
+                leaf_id=commit.leaf_id,
+                in_cursor=commit.in_cursor,
+                state=commit.state,
+                trim_to=commit.trim_to,
+            )
+            at = self._clock.now()
+            first_seq = await self._insist(lambda: self._store.commit(self._lease, whole, at=at))
+            if records:
+                self._outbox.publish(first_seq, at, records)
+            return self._outbox.last_seq
+        finally:
+            self._committing = False
+            self._start()
+
+    def abandon(self) -> None:
+        """Write nothing more; what was not stored is lost."""
+        self._pending = []
+        self._failure = self._failure or StoreUnavailableError("the run is over")
+        if self._task is not None:
+            self._task.cancel()
+
+    def _start(self) -> None:
+        self._scheduled = False
+        if self._pending and self._task is None and not self._committing and self._failure is None:
+            self._scheduled = True  # the task itself looks for what is pushed while it runs
+            self._task = asyncio.get_running_loop().create_task(self._append_groups())
+
+    async def _append_groups(self) -> None:
+        try:
+            while self._pending and not self._committing:
+                group, self._pending, self._pending_bytes = self._pending, [], 0
+                at = self._clock.now()
+                first_seq = await self._insist(lambda: self._store.append_out(self._lease, group, at=at))  # noqa: B023
+                self._outbox.publish(first_seq, at, group)
+        except StoreError as error:
+            self._failure = error
+            self._on_failure(error)
+        finally:
+            self._task = None
+            self._scheduled = False
+
+    async def _insist(self, write: Callable[[], Awaitable[int]]) -> int:
+        for delay in RETRY_SECONDS:
+            try:
+                return await write()
+            except StaleEpochError:
+                raise
+            except StoreUnavailableError as error:
+                logger.warning("the store is unavailable, trying again in %s s: %s", delay, error)
+                await self._clock.sleep(delay)
+        return await write()

@@ -1,0 +1,208 @@
+"""The answer under construction: one assistant message, fed by chunks that go to `.out` at the same time.
+
+Rules of this file, whatever the application writes:
+
+* A turn shows one `start`, with the message id that the server chose, and one `finish`, at its very end.
+* `start` waits for the first chunk with something to see, so a turn that fails early leaves no empty message.
+* An `error` in a stream is kept back: clients read nothing after it, so it is sent last (D17).
+* Where approved calls are about to run, `start` goes first: it is the record that they may have started.
+* What contradicts the chunks before it raises and is not sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Collection, Iterable
+from typing import Any, cast
+
+import orjson
+
+from chatrt.codec import clean_text, dumps
+from chatrt.runtime.merge import has_approved_calls
+from chatrt.runtime.outbox import OutboxWriter
+from chatrt.ui import (
+    MessageReducer,
+    UIMessage,
+    UIMessageChunk,
+    cleanup_aborted_parts,
+    is_tool_part,
+    validate_chunk,
+)
+
+_HELD = frozenset({"start", "finish", "error", "abort", "start-step"})
+
+
+class Response:
+    """Implements `ResponseWriter` for one turn or action.
+
+    Args:
+        writer: Where the chunks go.
+        message_id: The id of the message.
+        base: The message that is continued, if one is.
+    """
+
+    def __init__(self, writer: OutboxWriter, message_id: str, base: UIMessage | None = None) -> None:
+        self.message_id = message_id
+        self.base = base
+        self.finish_reason: str | None = None
+        self.stream_error: str | None = None
+        self._writer = writer
+        empty: UIMessage = {"id": message_id, "role": "assistant", "parts": []}
+        self._reducer = MessageReducer(base or empty)
+        self._started = False
+        self._stream_started = False
+        self._step_waits = False
+        self._start_metadata: dict[str, Any] = {}
+        self._finish: dict[str, Any] | None = None
+        self._sealed = False
+        self._has_approved = base is not None and has_approved_calls(base)
+
+    # --- writing
+
+    def write(self, chunk: UIMessageChunk) -> None:
+        """Write a chunk from application code; see `ResponseWriter.write`."""
+        self.emit(validate_chunk(chunk))
+
+    async def merge(self, chunks: AsyncIterable[UIMessageChunk]) -> None:
+        """Write every chunk of a stream from application code."""
+        async for chunk in chunks:
+            self.write(chunk)
+
+    def emit(self, chunk: UIMessageChunk) -> None:
+        """Write a chunk that is known to be well formed."""
+        if chunk["type"] in _HELD and self._hold(cast("dict[str, Any]", chunk)):
+            return
+        if not self._started:
+            self._show_start()
+        if self._step_waits:
+            self._step_waits = False
+            self._put({"type": "start-step"})
+        self._put(chunk)
+
+    async def settled(self) -> None:
+        """Return when everything written so far is durable."""
+        await self._writer.flush()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more is written than the store takes; then wait for `settled`."""
+        return self._writer.crowded
+
+    @property
+    def approvals_run(self) -> bool:
+        """Whether approved calls may have started by now."""
+        return self._has_approved and self._started
+
+    def seal(self) -> None:
+        """Drop whatever is written from now on by code that did not end when it was told to."""
+        self._sealed = True
+
+    def unseal(self) -> None:
+        """Let hooks and the runtime write again."""
+        self._sealed = False
+
+    def replay(self, chunks: Iterable[UIMessageChunk]) -> None:
+        """Take up an answer where its log ends: these chunks are stored already."""
+        for chunk in chunks:
+            self._started = True
+            self._reducer.apply(chunk)
+
+    # --- ending
+
+    def close_texts(self) -> None:
+        """End the text and reasoning blocks that are open."""
+        for text_id in self._reducer.open_texts():
+            self._put({"type": "text-end", "id": text_id})
+        for reasoning_id in self._reducer.open_reasonings():
+            self._put({"type": "reasoning-end", "id": reasoning_id})
+
+    def close_all(self, client_tools: Collection[str]) -> None:
+        """End all that is open and say the truth about calls that may have started (D8)."""
+        self.close_texts()
+        raw = self._reducer.snapshot()
+        before = {part["toolCallId"]: part.get("state") for part in raw["parts"] if is_tool_part(part)}
+        for part in self._clean(raw, client_tools)["parts"]:
+            if not is_tool_part(part) or part.get("state") == before[part["toolCallId"]]:
+                continue
+            self._put({"type": "tool-output-error", "toolCallId": part["toolCallId"], "errorText": part["errorText"]})
+
+    def finish(self) -> None:
+        """Send the `finish` that was kept back; a stream that had none gets one."""
+        if not self._started and not self._stream_started:
+            return
+        if not self._started:
+            self._show_start()
+        self._put(self._finish or {"type": "finish", "finishReason": "stop"})
+
+    def abort(self, reason: str) -> None:
+        """Say that the turn was ended from outside."""
+        self._put({"type": "abort", "reason": reason})
+
+    def fail(self, error_text: str) -> None:
+        """Say that the turn failed, with a text people may read."""
+        self._put({"type": "error", "errorText": error_text})
+
+    # --- the message
+
+    def raw_message(self) -> UIMessage | None:
+        """Return the message as it stands; None while nothing is in it."""
+        message = self._reducer.snapshot()
+        return message if _has_content(message) else None
+
+    def message(self, client_tools: Collection[str] | None) -> UIMessage | None:
+        """Return the message, cleaned for an answer that was cut (D8) when `client_tools` is given."""
+        message = self._reducer.snapshot()
+        if client_tools is not None:
+            message = self._clean(message, client_tools)
+        return message if _has_content(message) else None
+
+    # --- inside
+
+    def _clean(self, message: UIMessage, client_tools: Collection[str]) -> UIMessage:
+        return cleanup_aborted_parts(message, client_tools=client_tools, approvals_ran=self.approvals_run)
+
+    def _hold(self, chunk: dict[str, Any]) -> bool:
+        match chunk["type"]:
+            case "start":
+                self._stream_started = True
+                metadata = chunk.get("messageMetadata")
+                if metadata is not None and self._started:
+                    self._put({"type": "message-metadata", "messageMetadata": metadata})
+                elif metadata is not None:
+                    self._start_metadata["messageMetadata"] = metadata
+                if self._has_approved and not self._started:
+                    self._show_start()
+                return True
+            case "finish":
+                self.finish_reason = chunk.get("finishReason", self.finish_reason)
+                self._finish = {**(self._finish or {}), **chunk}
+                return True
+            case "error":
+                self.stream_error = self.stream_error or chunk["errorText"]
+                return True
+            case "start-step" if not self._started:
+                self._step_waits = True
+                return True
+            case "abort":
+                return True
+            case _:
+                return False
+
+    def _show_start(self) -> None:
+        self._started = True
+        self._put({"type": "start", "messageId": self.message_id, **self._start_metadata})
+
+    def _put(self, chunk: UIMessageChunk | dict[str, Any]) -> None:
+        if self._sealed:
+            return
+        known = cast("UIMessageChunk", chunk)
+        try:
+            body = orjson.dumps(chunk)
+        except TypeError:
+            known = cast("UIMessageChunk", clean_text(chunk))
+            body = dumps(known)
+        self._reducer.apply(known)
+        self._writer.push("chunk", body)
+
+
+def _has_content(message: UIMessage) -> bool:
+    return "metadata" in message or any(part["type"] != "step-start" for part in message["parts"])

@@ -1,0 +1,275 @@
+"""A run: one worker serving one session for a while, from boot to exit.
+
+boot        load what is stored, close what a dead run left
+next        wait for the next record of `.in`
+handle      serve it as a turn or an action
+idle        nothing came for a while: give the lease back and leave memory
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any
+
+from chatrt.clock import Clock
+from chatrt.codec import loads
+from chatrt.errors import StaleEpochError, StoreError
+from chatrt.history import History
+from chatrt.hooks import BootEvent
+from chatrt.ids import Ids
+from chatrt.runtime.actions import ActionWork
+from chatrt.runtime.context import RunContext
+from chatrt.runtime.finish import finish
+from chatrt.runtime.outbox import OutboxWriter
+from chatrt.runtime.recovery import UnfinishedTurn, close_unfinished_turn, find_unfinished_turn
+from chatrt.runtime.session import LiveSession, RunningTurn
+from chatrt.runtime.state import DurableState
+from chatrt.runtime.turns import TurnWork
+from chatrt.runtime.work import Failed, Work, call
+from chatrt.stores import Lease, Record
+from chatrt.turn import Trigger, enter_turn
+
+logger = logging.getLogger("chatrt.runtime")
+
+
+class Run:
+    """Serves one session while it holds the lease.
+
+    Args:
+        live: The session.
+        lease: The right to serve it.
+        clock: For the idle time.
+        ids: For messages, nodes and errors.
+    """
+
+    def __init__(self, live: LiveSession, lease: Lease, clock: Clock, ids: Ids) -> None:
+        self.lease = lease
+        self._live = live
+        self._clock = clock
+        self._ids = ids
+        self._queue: deque[Record] = deque()
+        self._read_cursor = 0
+        self._work: Work | None = None
+        self._work_seq = 0
+        self._stopped_early: dict[int, str | None] = {}
+        self._known_ids: dict[int, str] = {}
+        self._arrived = asyncio.Event()
+        self._task = asyncio.current_task()
+        self._booted = False
+        self.failure: BaseException | None = None
+
+    async def serve(self) -> None:
+        """Serve until nothing is left to do; the lease is given back then.
+
+        Raises:
+            StoreError: If the store failed or the lease is lost; what was not committed is another run's to do.
+        """
+        unfinished = await self._boot()
+        reader = asyncio.create_task(self._read_inbox())
+        reader.add_done_callback(self._reader_ended)
+        try:
+            await self._arrived.wait()
+            await self._recover(unfinished)
+            while True:
+                record = await self._next()
+                if record is not None:
+                    await self._handle(record)
+                elif await self._leave():
+                    return
+        except asyncio.CancelledError:
+            if self.failure is not None:
+                raise self.failure from None
+            raise
+        finally:
+            reader.cancel()
+            self._context.writer.abandon()
+            self._live.running = None
+            enter_turn(None)
+
+    def lose_lease(self) -> None:
+        """Another worker serves the session now: end here, writing nothing."""
+        self._give_up(StaleEpochError(self.lease.key.chat_id, self.lease.epoch))
+
+    # --- boot
+
+    async def _boot(self) -> UnfinishedTurn | None:
+        live = self._live
+        snapshot = await live.store.load_snapshot(live.row.key)
+        live.outbox.resume_from(snapshot.out_last_seq)
+        live.history = History(node.message for node in snapshot.nodes)
+        state = DurableState.from_json(snapshot.state)
+        self._context = RunContext(
+            chat_id=live.row.key.chat_id,
+            run_id=self._ids.new("run"),
+            agent=live.agent,
+            clock=self._clock,
+            ids=self._ids,
+            history=live.history,
+            state=state,
+            writer=OutboxWriter(live.outbox, live.store, self.lease, self._clock, self._give_up),
+            default_client_data=live.row.client_data,
+            continuation=state.runs > 0,
+            settled_up_to=self._settled_up_to,
+            on_turn_start=self._on_turn_start,
+            nodes=[node.node_id for node in snapshot.nodes],
+            settled_seq=snapshot.settled_seq,
+            in_cursor=snapshot.in_cursor,
+        )
+        state.runs += 1
+        self._read_cursor = snapshot.in_cursor
+        if snapshot.out_last_seq == snapshot.settled_seq:
+            return None
+        # A stop that was meant for the unfinished turn must not act on a later one.
+        state.stop_cursor = max(state.stop_cursor, snapshot.last_in_seq)
+        return await find_unfinished_turn(live.store, live.row.key, snapshot.settled_seq)
+
+    async def _recover(self, unfinished: UnfinishedTurn | None) -> None:
+        if unfinished is None:
+            return
+        if not unfinished.is_kept:
+            self._known_ids[unfinished.in_seq] = unfinished.message_id
+            return
+        record = await self._next()
+        if record is None or record.seq != unfinished.in_seq:
+            logger.error("chat %s: the input of an unfinished turn is gone", self._context.chat_id)
+            return
+        logger.info("chat %s: closing the turn of input %d", self._context.chat_id, record.seq)
+        self._work_seq = record.seq
+        try:
+            await self._ensure_booted()
+        except Exception:
+            logger.exception("on_boot failed in chat %s", self._context.chat_id)
+        await close_unfinished_turn(self._context, unfinished, record)
+        self._work_seq = 0
+
+    async def _ensure_booted(self) -> None:
+        """Fire `on_boot` once; a failure is the failure of the turn at hand, and the next turn tries again."""
+        context, hook = self._context, self._live.agent.hooks.on_boot
+        if self._booted or hook is None:
+            return
+        event = BootEvent(
+            chat_id=context.chat_id,
+            history=context.history,
+            client_data=context.default_client_data,
+            run_id=context.run_id,
+            continuation=context.continuation,
+        )
+        await call(hook, event)
+        self._booted = True
+
+    # --- next
+
+    async def _next(self) -> Record | None:
+        """Return the next input, or None when none came for the agent's idle time."""
+        while not self._queue:
+            self._arrived.clear()
+            if not await self._wait_for_arrival():
+                return None
+        return self._queue.popleft()
+
+    async def _wait_for_arrival(self) -> bool:
+        closed = self._live.row.status == "closed"
+        timeout = 0.0 if closed else self._live.agent.idle_timeout
+        arrival = asyncio.create_task(self._arrived.wait())
+        timer = asyncio.create_task(self._clock.sleep(timeout))
+        try:
+            await asyncio.wait({arrival, timer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            arrival.cancel()
+            timer.cancel()
+        return self._arrived.is_set()
+
+    async def _read_inbox(self) -> None:
+        """Take every record as it arrives: stops act at once, everything else waits its turn."""
+        live = self._live
+        while True:
+            live.arrived.clear()
+            while records := await live.store.read_in(live.row.key, after=self._read_cursor):
+                for record in records:
+                    self._read_cursor = record.seq
+                    self._take(record)
+            self._arrived.set()
+            await live.arrived.wait()
+
+    def _take(self, record: Record) -> None:
+        if record.kind == "stop":
+            if record.seq > self._context.state.stop_cursor:
+                self._stop(record)
+            return
+        if self._live.agent.when_busy == "interrupt" and record.kind != "action":
+            self._interrupt()
+        self._queue.append(record)
+
+    def _stop(self, record: Record) -> None:
+        body: dict[str, Any] = loads(record.body)
+        wanted: int | None = body.get("inSeq")
+        self._context.state.stop_cursor = record.seq
+        if self._work is not None and wanted in (None, self._work.in_seq):
+            self._work.stop(body.get("reason"))
+            return
+        queued = [waiting.seq for waiting in self._queue]
+        # A person who stops right after sending means that message, although its turn has not begun.
+        target = wanted if wanted is not None else queued[0] if queued else None
+        if target in queued:
+            self._stopped_early[target] = body.get("reason")
+
+    def _interrupt(self) -> None:
+        reason = "interrupted by a newer message"
+        if self._work is not None:
+            self._work.stop(reason)
+        self._stopped_early.update({waiting.seq: reason for waiting in self._queue if waiting.kind != "action"})
+
+    # --- handle
+
+    async def _handle(self, record: Record) -> None:
+        kind = ActionWork if record.kind == "action" else TurnWork
+        work = kind(self._context, record, self._known_ids.pop(record.seq, None))
+        if record.seq in self._stopped_early:
+            work.stop(self._stopped_early.pop(record.seq))
+        self._work, self._work_seq = work, record.seq
+        try:
+            try:
+                await self._ensure_booted()
+            except Exception as error:
+                outcome = Failed(error)
+            else:
+                outcome = await work.perform()
+            self._work = None
+            await finish(work, outcome)
+        finally:
+            self._work = None
+            self._work_seq = 0
+            self._live.running = None
+
+    def _settled_up_to(self) -> int:
+        """The `.in` cursor once the work at hand is settled: all that was read, up to the first input that waits."""
+        return self._queue[0].seq - 1 if self._queue else self._read_cursor
+
+    def _on_turn_start(self, in_seq: int, trigger: Trigger, message_id: str) -> None:
+        self._live.running = RunningTurn(in_seq, trigger, message_id)
+
+    # --- leave
+
+    async def _leave(self) -> bool:
+        """Give the lease back unless something arrived meanwhile."""
+        settled = self._settled_up_to()
+        if self._queue or self._live.arrived.is_set():
+            return False
+        if settled > self._context.in_cursor:
+            await self._context.commit([])
+        if await self._live.store.release_lease(self.lease, in_cursor=settled):
+            return True
+        self._live.arrived.set()
+        return False
+
+    def _reader_ended(self, reader: asyncio.Task[None]) -> None:
+        if not reader.cancelled() and reader.exception() is not None:
+            self._give_up(reader.exception())
+
+    def _give_up(self, error: BaseException | None) -> None:
+        """The store refuses or is gone: nothing more can be done here."""
+        if self.failure is None and self._task is not None:
+            self.failure = error if isinstance(error, StoreError) else StoreError(str(error))
+            self._task.cancel()

@@ -1,0 +1,117 @@
+"""A session as this process knows it: a handle for everybody, and one shared live part behind all handles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from chatrt.agent import ChatAgent
+from chatrt.clock import Clock
+from chatrt.history import History
+from chatrt.ids import Ids
+from chatrt.runtime.inbox import Inbox
+from chatrt.runtime.outbox import Outbox
+from chatrt.stores import SessionKey, SessionRow, Store
+from chatrt.turn import Trigger
+from chatrt.ui import UIMessage
+
+Status = Literal["idle", "running", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTurn:
+    """The turn or action that runs in this process now: the input it settles and the message it makes."""
+
+    in_seq: int
+    trigger: Trigger
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """Messages and cursors of one moment.
+
+    Attributes:
+        messages: What is committed: up to and including the last settled turn.
+        cursor: The `.out` cursor that belongs to them; what is read after it came after these messages.
+        in_cursor: The last settled `.in` record.
+        last_in_seq: The newest `.in` record.
+        status: `running` while inputs are unsettled.
+    """
+
+    messages: list[UIMessage]
+    cursor: int
+    in_cursor: int
+    last_in_seq: int
+    status: Status
+
+
+class LiveSession:
+    """What all handles of one session in this process share, and what a run of it fills."""
+
+    def __init__(self, row: SessionRow, agent: ChatAgent, store: Store) -> None:
+        self.row = row
+        self.agent = agent
+        self.store = store
+        self.outbox = Outbox(row.key, store)
+        self.history = History()
+        self.running: RunningTurn | None = None
+        self.arrived = asyncio.Event()
+        self.run_task: asyncio.Task[None] | None = None
+        self.last_in_seq = 0
+
+
+class Session:
+    """A handle of a session; cheap to make and to drop.
+
+    Attributes:
+        inbox: Where to say something to the session.
+        outbox: Where to read what it answers.
+    """
+
+    def __init__(self, live: LiveSession, clock: Clock, ids: Ids, wake: Callable[[LiveSession], None]) -> None:
+        self._live = live
+        self.inbox = Inbox(live.row.key, live.store, clock, ids, lambda: wake(live))
+        self.outbox = live.outbox
+
+    @property
+    def key(self) -> SessionKey:
+        """The tenant and the chat id."""
+        return self._live.row.key
+
+    @property
+    def chat_id(self) -> str:
+        """The public id."""
+        return self.key.chat_id
+
+    @property
+    def agent(self) -> ChatAgent:
+        """The agent it belongs to."""
+        return self._live.agent
+
+    @property
+    def row(self) -> SessionRow:
+        """What the store knows of it beside records and messages."""
+        return self._live.row
+
+    @property
+    def history(self) -> History:
+        """The live accumulator while a run serves the session, else what `load` read last. To look at, not to touch."""
+        return self._live.history
+
+    @property
+    def running(self) -> RunningTurn | None:
+        """The turn or action that runs in this process now."""
+        return self._live.running
+
+    async def load(self) -> SessionState:
+        """Read the committed messages and the cursors that belong to them, all of one moment."""
+        snapshot = await self._live.store.load_snapshot(self.key)
+        messages = [node.message for node in snapshot.nodes]
+        if self._live.run_task is None:
+            self._live.history = History(messages)
+        unsettled = snapshot.last_in_seq > snapshot.in_cursor or snapshot.out_last_seq > snapshot.settled_seq
+        status: Status = "running" if unsettled else "closed" if self.row.status == "closed" else "idle"
+        return SessionState(messages, snapshot.settled_seq, snapshot.in_cursor, snapshot.last_in_seq, status)

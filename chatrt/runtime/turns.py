@@ -1,0 +1,235 @@
+"""A turn, from the message that came in to its outcome: accept, open, answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, cast
+
+from chatrt.errors import UsageError
+from chatrt.hooks import (
+    ChatStartEvent,
+    HydrateMessagesEvent,
+    PrepareMessagesEvent,
+    TurnStartEvent,
+    ValidateMessagesEvent,
+)
+from chatrt.runtime.merge import (
+    has_answers_to_continue,
+    merge_tool_answers,
+    merge_user_message,
+    trim_for_regenerate,
+    waits_for_client,
+)
+from chatrt.runtime.work import Completed, Failed, Outcome, Stopped, Work, call
+from chatrt.turn import Turn
+from chatrt.ui import (
+    ModelMessage,
+    UIMessage,
+    UIMessageChunk,
+    find_answered_message,
+    overlay_tool_states,
+    validate_ui_messages,
+)
+
+logger = logging.getLogger("chatrt.runtime")
+
+
+class TurnWork(Work):
+    """A `message` or `regenerate` record being served."""
+
+    merged = False
+    """Whether what came in is part of the history by now."""
+
+    new_message: UIMessage | None = None
+    """The user message of this turn, if one came in."""
+
+    answers_awaited = False
+    """Whether nothing is to be said before the client has settled more calls."""
+
+    async def perform(self) -> Outcome:
+        """Serve the record; every way but a cancelled run ends in an outcome."""
+        try:
+            await self.resolve_agent_parts()
+            await self._accept()
+            turn = self.open_response(self._continued())
+            await self._announce(turn)
+            if not self.answers_awaited:
+                await self._run(turn)
+        except Exception as error:
+            return Failed(error)
+        return Stopped(self.stop_reason) if self.stop_signal.is_set() else Completed()
+
+    async def resume(self, message_id: str, base: UIMessage | None, chunks: Sequence[UIMessageChunk]) -> None:
+        """Take up a turn that another run left, so that it can be finished; hooks that fail now cannot prevent it."""
+        try:
+            await self.resolve_agent_parts()
+            await self._accept()
+        except Exception:
+            logger.exception("input %d of chat %s could not be merged again", self.in_seq, self.context.chat_id)
+        self._resume_response(message_id, base, chunks)
+
+    # --- accept: what came in becomes part of the history
+
+    async def _accept(self) -> None:
+        message: UIMessage | None = self.body.get("message")
+        if message is not None:
+            message = await self._validated(message)
+        if self.context.agent.hooks.hydrate_messages is not None:
+            await self._hydrate(message)
+        elif message is not None:
+            self._merge(message)
+        else:
+            trim_for_regenerate(self.context.history, self.body.get("messageId"))
+        self.merged = True
+
+    async def _validated(self, message: UIMessage) -> UIMessage | None:
+        hook = self.context.agent.hooks.on_validate_messages
+        if hook is None:
+            return message
+        event = ValidateMessagesEvent(
+            chat_id=self.context.chat_id,
+            history=self.context.history,
+            client_data=self.client_data,
+            messages=[message],
+            turn=self.context.turns,
+            trigger=self.trigger,
+        )
+        kept: list[UIMessage] = await call(hook, event)
+        return kept[-1] if kept else None
+
+    def _merge(self, message: UIMessage) -> None:
+        history = self.context.history
+        if message["role"] == "user":
+            merge_user_message(history, message, self.body.get("messageId"))
+            self.new_message = message
+            return
+        advanced = merge_tool_answers(history, message, self.server_tools)
+        self._look_for_more(find_answered_message(history.all(), message), advanced=advanced)
+
+    async def _hydrate(self, message: UIMessage | None) -> None:
+        hook = self.context.agent.hooks.hydrate_messages
+        if hook is None:
+            raise UsageError("no hydrate_messages hook")
+        history = self.context.history
+        event = HydrateMessagesEvent(
+            chat_id=self.context.chat_id,
+            history=history,
+            client_data=self.client_data,
+            turn=self.context.turns,
+            trigger=self.trigger,
+            incoming_messages=[] if message is None else [message],
+            previous_messages=history.all(),
+            continuation=self.context.continuation,
+        )
+        known = {stored["id"] for stored in history.all()}
+        history.set(checked_history(await call(hook, event)))
+        if message is None:
+            return
+        if message["role"] == "user":
+            self.new_message = message if message["id"] not in known else None
+            return
+        stored = find_answered_message(history.all(), message)
+        if stored is None:
+            return
+        merged = overlay_tool_states(stored, message)
+        advanced = merged is not stored and merge_tool_answers(history, message, self.server_tools)
+        self._look_for_more(find_answered_message(history.all(), message), advanced=advanced)
+
+    def _look_for_more(self, answered: UIMessage | None, *, advanced: bool) -> None:
+        if answered is None:
+            return
+        # One continuation, once all is settled; and none for an answer that was already continued.
+        self.answers_awaited = waits_for_client(answered) or not (advanced or has_answers_to_continue(answered))
+
+    # --- open: the turn begins
+
+    def _continued(self) -> UIMessage | None:
+        last = self.context.history.last
+        return last if last is not None and last["role"] == "assistant" else None
+
+    async def _announce(self, turn: Turn[Any]) -> None:
+        context, hooks = self.context, self.context.agent.hooks
+        if not context.state.chat_started:
+            context.state.chat_started = True
+            if hooks.on_chat_start is not None:
+                await call(
+                    hooks.on_chat_start,
+                    ChatStartEvent(
+                        chat_id=context.chat_id,
+                        history=context.history,
+                        client_data=self.client_data,
+                        convert=self.convert,
+                        run_id=context.run_id,
+                        turn=context.turns,
+                        response=turn.response,
+                    ),
+                )
+        if hooks.on_turn_start is not None:
+            await call(
+                hooks.on_turn_start,
+                TurnStartEvent(
+                    chat_id=context.chat_id,
+                    history=context.history,
+                    client_data=self.client_data,
+                    convert=self.convert,
+                    run_id=context.run_id,
+                    turn=context.turns,
+                    trigger=self.trigger,
+                    continuation=context.continuation,
+                    previous_turn_usage=context.state.last_usage,
+                    total_usage=context.state.total_usage,
+                    response=turn.response,
+                ),
+            )
+
+    # --- answer
+
+    async def _run(self, turn: Turn[Any]) -> None:
+        run = self.context.agent.hooks.run
+        if run is None:
+            raise UsageError(f"agent {self.context.agent.id!r} has no run function")
+        turn.messages = await self._prompt()
+        await self.answer(lambda: run(turn))
+
+    async def _prompt(self) -> list[ModelMessage]:
+        messages = self.convert(self.context.history.all())
+        hook = self.context.agent.hooks.prepare_messages
+        if hook is None:
+            return messages
+        event = PrepareMessagesEvent(
+            chat_id=self.context.chat_id,
+            history=self.context.history,
+            client_data=self.client_data,
+            messages=list(messages),
+            reason="run",
+            turn=self.context.turns,
+        )
+        return keep_approval_row_last(messages, await call(hook, event))
+
+
+def checked_history(messages: Any) -> list[UIMessage]:
+    """Validate the messages that an application gave; an empty list is a history too."""
+    return validate_ui_messages(messages) if messages else []
+
+
+def keep_approval_row_last(before: list[ModelMessage], after: list[ModelMessage]) -> list[ModelMessage]:
+    """Put a trailing row of approval answers back to the end: approved tools are found there and nowhere else."""
+    if not before or not _answers_approvals(before[-1]):
+        return after
+    row = before[-1]
+    answered = {part.get("approvalId") for part in _parts(row)}
+    kept = [
+        message
+        for message in after
+        if not (_answers_approvals(message) and answered & {part.get("approvalId") for part in _parts(message)})
+    ]
+    return [*kept, row]
+
+
+def _answers_approvals(message: ModelMessage) -> bool:
+    return message["role"] == "tool" and any(part["type"] == "tool-approval-response" for part in _parts(message))
+
+
+def _parts(message: ModelMessage) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", message["content"])

@@ -1,0 +1,291 @@
+"""One input being served: what turns and actions have in common, and how an answer is produced and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from chatrt.codec import dumps, loads
+from chatrt.errors import ModelError, UsageError
+from chatrt.generate import TextStream
+from chatrt.hooks import ToolsEvent
+from chatrt.models import Usage
+from chatrt.runtime.context import RunContext
+from chatrt.runtime.response import Response
+from chatrt.stores import Record
+from chatrt.tools import Tool, tool_map
+from chatrt.turn import Trigger, Turn, enter_turn
+from chatrt.ui import (
+    ModelMessage,
+    UIMessage,
+    UIMessageChunk,
+    convert_to_model_messages,
+    rebuild_chunks,
+    repair_model_messages,
+    validate_ui_message,
+)
+
+logger = logging.getLogger("chatrt.runtime")
+
+STOP_GRACE_SECONDS = 2.0
+"""How long code that was told to stop may take before the turn goes on without it."""
+
+SLICE_SECONDS = 0.001
+"""How long a stream that never waits may keep the loop for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The answer is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A person ended the turn."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An exception ended the turn; the partial answer is kept."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The run that served the turn died; another one closes it with the partial answer."""
+
+
+Outcome = Completed | Stopped | Failed | Interrupted
+
+
+class Work:
+    """One record of `.in` being served.
+
+    Args:
+        context: The run that serves it.
+        record: A `message`, `regenerate` or `action` record.
+        message_id: The id its answer has to get; otherwise a fresh one.
+    """
+
+    def __init__(self, context: RunContext, record: Record, message_id: str | None = None) -> None:
+        self.context = context
+        self.in_seq = record.seq
+        self.trigger: Trigger = cast("Trigger", record.kind)
+        self.body: dict[str, Any] = loads(record.body)
+        self.client_data: Any = None
+        self.tools: dict[str, Tool] = {}
+        self.usage: Usage | None = None
+        self.stop_signal = asyncio.Event()
+        self.stop_reason = "stopped"
+        self.response: Response | None = None
+        self.turn: Turn[Any] | None = None
+        self.start_seq: int | None = None
+        self._message_id = message_id
+        self._generation: asyncio.Task[None] | None = None
+
+    @property
+    def server_tools(self) -> Collection[str]:
+        """The tools that are answered here, not by the client."""
+        return {name for name, tool in self.tools.items() if tool.has_body}
+
+    @property
+    def client_tools(self) -> Collection[str]:
+        """The tools that the client answers."""
+        return {name for name, tool in self.tools.items() if not tool.has_body}
+
+    def stop(self, reason: str | None) -> None:
+        """End the answer now, wherever it is; before its first token it is never asked for."""
+        if not self.stop_signal.is_set():
+            self.stop_reason = reason or "stopped"
+            self.stop_signal.set()
+        if self._generation is not None:
+            self._generation.cancel()
+
+    # --- the way to an answer
+
+    async def resolve_agent_parts(self) -> None:
+        """Validate the client data and find the tools of this turn."""
+        context = self.context
+        own: Any = self.body.get("clientData")
+        default = context.default_client_data
+        if isinstance(default, dict) and isinstance(own, dict):
+            own = {**default, **own}
+        self.client_data = context.agent.parse_client_data(default if own is None else own)
+        tools = context.agent.tools
+        if callable(tools):
+            event = ToolsEvent(
+                chat_id=context.chat_id,
+                history=context.history,
+                client_data=self.client_data,
+                turn=context.turns,
+                continuation=context.continuation,
+            )
+            resolved: Sequence[Tool] = await call(tools, event)
+        else:
+            resolved = tools
+        self.tools = tool_map(resolved)
+
+    def open_response(self, base: UIMessage | None) -> Turn[Any]:
+        """Begin the answer: its id, its first record on `.out`, and the turn that application code sees."""
+        context = self.context
+        message_id = base["id"] if base is not None else self._message_id or context.ids.new("msg")
+        start: dict[str, Any] = {"inSeq": self.in_seq, "trigger": self.trigger, "messageId": message_id}
+        if base is not None:
+            start["message"] = base
+        context.writer.push("turn-start", dumps(start))
+        self.response = Response(context.writer, message_id, base)
+        self.turn = Turn(
+            chat_id=context.chat_id,
+            run_id=context.run_id,
+            number=context.turns,
+            trigger=self.trigger,
+            message_id=message_id,
+            continuation=context.continuation,
+            client_data=self.client_data,
+            tools=list(self.tools.values()),
+            history=context.history,
+            response=self.response,
+            total_usage=context.state.total_usage,
+            previous_turn_usage=context.state.last_usage,
+            stop_signal=self.stop_signal,
+        )
+        context.on_turn_start(self.in_seq, self.trigger, message_id)
+        enter_turn(self.turn)
+        return self.turn
+
+    def _resume_response(self, message_id: str, base: UIMessage | None, chunks: Sequence[UIMessageChunk]) -> None:
+        self.response = Response(self.context.writer, message_id, base)
+        self.response.replay(chunks)
+
+    def convert(self, messages: Sequence[UIMessage]) -> list[ModelMessage]:
+        """Return what a model would be shown of these messages."""
+        converted = convert_to_model_messages(messages, tools=self.tools, ignore_incomplete_tool_calls=True)
+        return repair_model_messages(converted)
+
+    async def answer(self, produce: Callable[[], Any]) -> None:
+        """Call `produce` and stream what it returns; ends early and quietly when the work is stopped.
+
+        It runs in a task of its own, so that a stop can cancel just this.
+        """
+        if self.stop_signal.is_set():
+            return
+        self._generation = asyncio.create_task(self._generate(produce))
+        try:
+            await self._join(self._generation)
+        except BaseException:
+            # The run itself is cancelled: nothing of this answer may go on behind it.
+            self._generation.cancel()
+            await asyncio.wait({self._generation})
+            raise
+        finally:
+            self._generation = None
+
+    async def _join(self, generation: asyncio.Task[None]) -> None:
+        stopped = asyncio.create_task(self.stop_signal.wait())
+        try:
+            await asyncio.wait({generation, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not generation.done():
+                _, late = await asyncio.wait({generation}, timeout=STOP_GRACE_SECONDS)
+                if late:
+                    logger.warning("the answer of chat %s ignores its stop", self.context.chat_id)
+                    self._writer_of_answer().seal()
+                    generation.add_done_callback(_forget_result)
+                    return
+        finally:
+            stopped.cancel()
+        if generation.cancelled():
+            if not self.stop_signal.is_set():
+                raise UsageError("the answer cancelled itself")
+            return
+        error = generation.exception()
+        if error is not None and not self.stop_signal.is_set():
+            raise error
+
+    def _writer_of_answer(self) -> Response:
+        if self.response is None:
+            raise UsageError("there is no answer to write to yet")
+        return self.response
+
+    async def _generate(self, produce: Callable[[], Any]) -> None:
+        answer = produce()
+        if inspect.isawaitable(answer):
+            answer = await answer
+        await self._pipe(answer)
+
+    async def _pipe(self, answer: Any) -> None:
+        match answer:
+            case None:
+                return
+            case str():
+                stream: AsyncIterable[UIMessageChunk] = _each(_text_chunks(answer, self.context.ids.new("txt")))
+            case dict():
+                stream = _each(rebuild_chunks(validate_ui_message(answer)))
+            case AsyncIterable():
+                stream = cast("AsyncIterable[UIMessageChunk]", answer)
+            case _:
+                raise UsageError(f"run returned a {type(answer).__name__}: a stream, a text or a message is expected")
+        try:
+            await self._copy(stream)
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+        if isinstance(answer, TextStream):
+            self.usage = answer.usage if self.usage is None else self.usage + answer.usage
+            if answer.error is not None:
+                raise answer.error
+        if self._writer_of_answer().stream_error is not None:
+            raise ModelError(self._writer_of_answer().stream_error or "the stream reported an error")
+
+    async def _copy(self, stream: AsyncIterable[UIMessageChunk]) -> None:
+        response = self._writer_of_answer()
+        put = response.emit if isinstance(stream, TextStream) else response.write
+        slice_ends = time.perf_counter() + SLICE_SECONDS
+        count = 0
+        async for chunk in stream:
+            put(chunk)
+            count += 1
+            if not count & 15 and time.perf_counter() > slice_ends:
+                await asyncio.sleep(0)
+                slice_ends = time.perf_counter() + SLICE_SECONDS
+            kind = chunk["type"]
+            if kind == "tool-input-available" or (kind == "start" and response.approvals_run) or response.crowded:
+                # A tool starts when the next chunk is asked for: by then, that it was called is on record.
+                await response.settled()
+
+
+async def call(function: Callable[..., Any], event: Any) -> Any:
+    """Call a hook, sync or async, and return its result."""
+    result = function(event)
+    if inspect.isawaitable(result):
+        return await cast("Awaitable[Any]", result)
+    return result
+
+
+def _forget_result(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.info("an answer that was stopped ended late", exc_info=task.exception())
+
+
+def _text_chunks(text: str, text_id: str) -> list[UIMessageChunk]:
+    chunks: list[dict[str, Any]] = [
+        {"type": "start"},
+        {"type": "text-start", "id": text_id},
+        {"type": "text-delta", "id": text_id, "delta": text},
+        {"type": "text-end", "id": text_id},
+        {"type": "finish", "finishReason": "stop"},
+    ]
+    return cast("list[UIMessageChunk]", chunks)
+
+
+async def _each(chunks: Sequence[UIMessageChunk]) -> Any:
+    for chunk in chunks:
+        yield chunk

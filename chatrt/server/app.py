@@ -1,0 +1,148 @@
+"""The HTTP application: agents and a store in, a Starlette application out."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from chatrt.agent import ChatAgent
+from chatrt.clock import Clock, SystemClock
+from chatrt.errors import UsageError
+from chatrt.ids import Ids, RandomIds
+from chatrt.runtime import SessionManager
+from chatrt.server.ai_sdk import VERSION_HEADER, AISDKEndpoints
+from chatrt.server.auth import Authority
+from chatrt.server.errors import ErrorBoundary, from_http_exception, json_response
+from chatrt.server.limits import Limits
+from chatrt.server.native import NativeEndpoints
+from chatrt.server.paths import SegmentPaths
+from chatrt.server.service import Service, StartOnFirstRequest
+from chatrt.server.streams import OpenStreams
+from chatrt.stores.base import Store
+
+DEFAULT_STORE = "sqlite:///chatrt.db"
+DEFAULT_HEARTBEAT = 15.0
+
+
+def create_app(
+    agents: ChatAgent | Sequence[ChatAgent],
+    *,
+    store: Store | str | None = None,
+    secret_key: str | None = None,
+    cors_origins: Sequence[str] = (),
+    limits: Limits | None = None,
+    heartbeat: float = DEFAULT_HEARTBEAT,
+    debug: bool = False,
+    playground: bool = False,
+    routes: Sequence[BaseRoute] = (),
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+) -> Starlette:
+    """Return an application that serves these agents.
+
+    `app.state.sessions` is its `SessionManager`, `app.state.authority` mints session tokens, `app.state.drain()` ends
+    the open streams and takes no new work. Run by a server it starts and stops with the lifespan. Mounted under another
+    application it starts with its first request; then whoever mounted it calls `await app.state.aclose()` at the end.
+
+    Args:
+        agents: What is served.
+        store: A store or its URL; default `CHATRT_STORE`, else a SQLite file in the working directory.
+        secret_key: What servers authenticate with and session tokens are derived from; default `CHATRT_SECRET_KEY`.
+            Without one, everybody on this machine is let in and nobody else.
+        cors_origins: Origins of web pages that may call, such as `https://example.com`.
+        limits: Sizes and times.
+        heartbeat: Seconds between comments that keep a quiet stream alive.
+        debug: Tell clients the text of exceptions; for development only.
+        playground: Serve the chat page at `/`.
+        routes: More routes, looked at after the application's own.
+        clock: Time, for tests.
+        ids: Fresh ids, for tests.
+
+    Raises:
+        UsageError: If the store's URL is not understood, or no agent or the same id twice is given.
+    """
+    clock, ids, limits = clock or SystemClock(), ids or RandomIds(), limits or Limits()
+    if not 0 < heartbeat <= DEFAULT_HEARTBEAT:
+        raise UsageError(f"a heartbeat is more than 0 and at most {DEFAULT_HEARTBEAT:g} seconds, not {heartbeat!r}")
+    if "*" in cors_origins:
+        raise UsageError("name the origins that may call: '*' would let every page of the web in")
+    sessions = SessionManager(agents, store or os.environ.get("CHATRT_STORE") or DEFAULT_STORE, clock=clock, ids=ids)
+    service = Service(
+        sessions=sessions,
+        authority=Authority(
+            secret_key or os.environ.get("CHATRT_SECRET_KEY"), clock=clock, ids=ids, allowed_origins=cors_origins
+        ),
+        limits=limits,
+        streams=OpenStreams(clock=clock, limits=limits, heartbeat=heartbeat),
+    )
+    own = [*_health(service), *AISDKEndpoints(service).routes(), *NativeEndpoints(service).routes()]
+    app = Starlette(
+        routes=[*own, *routes, *(_playground() if playground else ())],
+        middleware=_middleware(service, ids, cors_origins, debug=debug),
+        exception_handlers={HTTPException: _raise_ours},
+        lifespan=_lifespan(service),
+    )
+    app.router.redirect_slashes = False
+    app.state.sessions = sessions
+    app.state.authority = service.authority
+    app.state.drain = service.drain
+    app.state.aclose = service.aclose
+    return app
+
+
+def _middleware(service: Service, ids: Ids, cors_origins: Sequence[str], *, debug: bool) -> list[Middleware]:
+    return [
+        # Outermost, so that a page can read errors too.
+        Middleware(
+            CORSMiddleware,
+            allow_origins=list(cors_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", VERSION_HEADER],
+            expose_headers=["retry-after", "www-authenticate", "x-vercel-ai-ui-message-stream"],
+        ),
+        Middleware(ErrorBoundary, ids=ids, debug=debug),
+        Middleware(StartOnFirstRequest, service=service),
+        Middleware(SegmentPaths),
+    ]
+
+
+def _lifespan(service: Service):  # noqa: ANN202 - the type is Starlette's own riddle
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.aclose()
+
+    return lifespan
+
+
+def _health(service: Service) -> list[Route]:
+    async def healthz(_request: Request) -> Response:
+        return json_response({"ok": True})
+
+    async def readyz(_request: Request) -> Response:
+        ready = not service.streams.draining
+        return json_response({"ok": ready}, status=200 if ready else 503)
+
+    return [Route("/healthz", healthz, methods=["GET"]), Route("/readyz", readyz, methods=["GET"])]
+
+
+async def _raise_ours(_request: Request, error: Exception) -> Response:
+    raise from_http_exception(error) if isinstance(error, HTTPException) else error
+
+
+def _playground() -> Sequence[BaseRoute]:
+    # By name: the page is a floor above and no part of a server that does not ask for it.
+    return importlib.import_module("chatrt.playground").routes()

@@ -1,0 +1,84 @@
+"""What every endpoint of one application shares: the sessions, who may do what, the limits, the open streams."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from chatrt.errors import AgentNotFoundError, ShuttingDownError
+from chatrt.runtime import SessionManager
+from chatrt.server.auth import Authority
+from chatrt.server.limits import Limits, read_json
+from chatrt.server.streams import OpenStreams
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """The state behind one application."""
+
+    sessions: SessionManager
+    authority: Authority
+    limits: Limits
+    streams: OpenStreams
+    _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _started: bool = False
+
+    async def start(self) -> None:
+        """Open the store and begin to serve; once, whoever comes first."""
+        if self._started:
+            return
+        async with self._starting:
+            if not self._started:
+                await self.sessions.start()
+                self.streams.start()
+                self._started = True
+
+    async def aclose(self) -> None:
+        """End the streams at a record boundary, then let running turns finish and close the store."""
+        await self.streams.aclose()
+        if self._started:
+            await self.sessions.aclose()
+            self._started = False
+
+    def drain(self) -> None:
+        """Take no new work and end the open streams: the server is about to stop."""
+        self.streams.drain()
+
+    def check_agent(self, agent: str) -> None:
+        """Make sure that the agent is served here.
+
+        Raises:
+            AgentNotFoundError: If it is not.
+        """
+        if agent not in self.sessions.agents:
+            raise AgentNotFoundError(agent)
+
+    def check_open(self) -> None:
+        """Make sure that new work is still taken.
+
+        Raises:
+            ShuttingDownError: If the server is about to stop.
+        """
+        if self.streams.draining:
+            raise ShuttingDownError
+
+    async def read_body(self, request: Request) -> Any:
+        """Read the JSON body under the limits; see `read_json` for what it raises."""
+        return await read_json(request, self.limits)
+
+
+class StartOnFirstRequest:
+    """Starts the service when nobody ran the lifespan: a mounted application is never told that it begins."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._service.start()
+        await self._app(scope, receive, send)

@@ -1,0 +1,195 @@
+"""The SSE response: a log reader spoken through sse-starlette, ended at a record boundary when its time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import anyio
+from sse_starlette.event import ServerSentEvent
+from sse_starlette.sse import AppStatus, EventSourceResponse, SendTimeoutError
+from starlette.types import Receive, Scope, Send
+
+from chatrt.clock import Clock
+from chatrt.server.limits import Limits
+from chatrt.wires.ai_sdk import StreamCutError
+
+logger = logging.getLogger("chatrt.server")
+
+KEEP_ALIVE = ServerSentEvent(comment="keep-alive", sep="\n")
+GRACE_SECONDS = 2.0
+"""How long a stream has to end by itself when the server stops, before sse-starlette cancels it."""
+
+HEADERS = {
+    "cache-control": "no-cache, no-transform",
+    "x-accel-buffering": "no",
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+}
+AI_SDK_HEADERS = {**HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
+
+WhenCut = Literal["close", "break"]
+
+
+class OpenStreams:
+    """The streams of one application, so that all of them can end when it stops.
+
+    sse-starlette notices that uvicorn is about to stop (within half a second) and sets `stopping`; whoever knows it
+    earlier calls `drain`.
+    """
+
+    def __init__(self, *, clock: Clock, limits: Limits, heartbeat: float) -> None:
+        self.clock = clock
+        self.limits = limits
+        self.heartbeat = heartbeat
+        self.draining = False
+        self.stopping: anyio.Event | None = None
+        self._open: set[EventStream] = set()
+        self._watcher: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def start(self) -> None:
+        """Begin to watch for the server's end; needs a running loop."""
+        # The flag is the process's and nobody takes it back: a server that ended here earlier must not end ours.
+        AppStatus.should_exit = False
+        # sse-starlette logs every chunk at this level: what people write is none of a log's business.
+        logging.getLogger("sse_starlette.sse").setLevel(logging.INFO)
+        self.stopping = anyio.Event()
+        self._watcher = asyncio.get_running_loop().create_task(self._watch(self.stopping))
+
+    async def _watch(self, stopping: anyio.Event) -> None:
+        await stopping.wait()
+        self.drain()
+
+    def drain(self) -> None:
+        """End every open stream at a record boundary; the application takes no new work from now on."""
+        self.draining = True
+        if self.stopping is not None:
+            self.stopping.set()
+        for stream in tuple(self._open):
+            stream.end()
+
+    async def aclose(self) -> None:
+        """Drain and stop watching."""
+        self.drain()
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+            self._watcher = None
+
+    def open(
+        self, frames: AsyncIterator[bytes], *, headers: dict[str, str], when_cut: WhenCut, expires_at: float | None
+    ) -> EventStream:
+        """Return the response that sends these frames.
+
+        Args:
+            frames: Whole events; each item is one write.
+            headers: Of the response.
+            when_cut: What happens when the stream's time is over or its source fails: `close` ends the body as if it
+                were complete, for readers with a cursor; `break` drops the connection, for readers who would take a
+                complete body for a complete answer.
+            expires_at: When the reader's rights end, in seconds since 1970.
+        """
+        seconds = self.limits.stream_seconds
+        if expires_at is not None:
+            seconds = min(seconds, expires_at - self.clock.now())
+        return EventStream(self, frames, headers=headers, when_cut=when_cut, seconds=seconds)
+
+    def add(self, stream: EventStream) -> None:
+        self._open.add(stream)
+        if self.draining:
+            stream.end()
+
+    def remove(self, stream: EventStream) -> None:
+        self._open.discard(stream)
+
+
+class _EndedError(Exception):
+    """The stream's time is over."""
+
+
+class EventStream(EventSourceResponse):
+    """One reader's stream. A reader that goes away ends the reading of the log and nothing else (D16)."""
+
+    def __init__(
+        self,
+        streams: OpenStreams,
+        frames: AsyncIterator[bytes],
+        *,
+        headers: dict[str, str],
+        when_cut: WhenCut,
+        seconds: float,
+    ) -> None:
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] - a bare `dict` in its signature
+            self._read(frames),
+            headers=headers,
+            ping=streams.heartbeat,
+            ping_message_factory=lambda: KEEP_ALIVE,
+            send_timeout=streams.limits.send_seconds,
+            shutdown_event=streams.stopping,
+            shutdown_grace_period=GRACE_SECONDS,
+        )
+        self._streams = streams
+        self._when_cut = when_cut
+        self._seconds = seconds
+        self._ended = False
+        self._waiting: asyncio.Timeout | None = None
+
+    def end(self) -> None:
+        """End at the next record boundary: at once if the reader waits, else after the write under way."""
+        self._ended = True
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._streams.add(self)
+        timer = asyncio.get_running_loop().create_task(self._end_later())
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            logger.info("a reader took nothing for %g s and was cut off", self._streams.limits.send_seconds)
+        except _EndedError:
+            pass  # the response stays incomplete, so the server breaks the connection
+        finally:
+            timer.cancel()
+            self._streams.remove(self)
+
+    async def _end_later(self) -> None:
+        await self._streams.clock.sleep(max(self._seconds, 0))
+        self.end()
+
+    async def _read(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            while data := await self._next(frames):
+                yield data
+        except _EndedError:
+            if self._when_cut == "break":
+                raise
+        finally:
+            close = getattr(frames, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _next(self, frames: AsyncIterator[bytes]) -> bytes:
+        """Return the next write, empty at the end; waiting for it is the one place where a stream is interrupted."""
+        if self._ended:
+            raise _EndedError
+        try:
+            async with asyncio.timeout(None) as self._waiting:
+                return await anext(frames, b"")
+        except TimeoutError:
+            raise _EndedError from None
+        except StreamCutError:
+            self._when_cut = "break"
+            raise _EndedError from None
+        except Exception as error:
+            # The status has been sent: all that can still be told is that the stream is not complete.
+            logger.exception("a stream broke off")
+            self._when_cut = "break"
+            raise _EndedError from error
+        finally:
+            self._waiting = None

@@ -1,0 +1,330 @@
+"""The store contract: where sessions, records, messages and leases live.
+
+Rules that hold for every filling, and that `chatrt.testing.store_suite` checks:
+
+* An ack means durable. Whatever a method returned survives the death of the process.
+* Everything a worker writes carries its epoch, which is checked in the same transaction. A stale epoch writes nothing.
+  Clocks decide when a lease may be taken over, never whether a write is allowed.
+* `.in` has many writers and needs no epoch. `.out` has one: the holder of the lease.
+* Sequence numbers start at 1, belong to one stream of one session, have no holes, and never go back.
+* A call that is cancelled may still take effect: what was handed over is written, in the order it was handed over.
+* Not there and could not read are different: `None` means absent, everything unreadable raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from chatrt.ui import UIMessage
+
+InKind = Literal["message", "regenerate", "action", "stop", "close"]
+OutKind = Literal["chunk", "turn-start", "turn-complete"]
+SessionStatus = Literal["open", "closed"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SessionKey:
+    """What addresses a session: the tenant (empty where an application has none) and the public chat id."""
+
+    tenant: str
+    chat_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRow:
+    """What is known of a session without its records.
+
+    Attributes:
+        created_at: Seconds since 1970.
+        updated_at: When the session last took an inbox record, had a turn or action committed, or was closed; in
+            seconds since 1970. Chunks do not move it.
+        closed_reason: What `close_session` was given.
+    """
+
+    key: SessionKey
+    agent: str
+    status: SessionStatus
+    created_at: float
+    updated_at: float
+    metadata: dict[str, Any]
+    client_data: Any
+    closed_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A record before it has a place: its kind and its body as encoded JSON."""
+
+    kind: str
+    body: bytes
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """An entry of `.in` or `.out`.
+
+    Attributes:
+        seq: Its number in its stream.
+        at: When it was appended, in milliseconds since 1970.
+        kind: An `InKind` or an `OutKind`.
+        body: Encoded JSON; byte for byte what was appended.
+        frames: Encodings that wires made of this record, kept so that all readers share them.
+    """
+
+    seq: int
+    at: int
+    kind: str
+    body: bytes
+    frames: dict[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where an inbox record stands, and whether the same part id had brought it there before."""
+
+    seq: int
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OutPage:
+    """Some consecutive records of `.out` and the ends of what is kept.
+
+    Attributes:
+        records: The records after the cursor, oldest first.
+        first_seq: The oldest record that is kept; `last_seq + 1` when none is.
+        last_seq: The newest record ever appended, 0 when there never was one.
+    """
+
+    records: list[Record]
+    first_seq: int
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One worker's right to serve a session. `epoch` grows by one with every new holder."""
+
+    key: SessionKey
+    owner: str
+    epoch: int
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A message in the tree of a session (D14).
+
+    Attributes:
+        node_id: Names the row; a message id may stand in several nodes, on different branches.
+        parent_id: The node before it on its branch, None for the first.
+        message: The UI message.
+    """
+
+    node_id: str
+    parent_id: str | None
+    message: UIMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A session's messages and the cursors they belong to, read in one transaction.
+
+    Attributes:
+        nodes: The active branch, from the first message to the leaf.
+        in_cursor: The last `.in` record that is settled.
+        settled_seq: The `.out` record that settled it: its `turn-complete`; 0 before the first.
+        last_in_seq: The newest `.in` record.
+        out_first_seq: The oldest `.out` record that is kept.
+        out_last_seq: The newest `.out` record.
+        state: The runtime's own durable state of the session, JSON-shaped; `{}` at first.
+    """
+
+    nodes: list[Node]
+    in_cursor: int
+    settled_seq: int
+    last_in_seq: int
+    out_first_seq: int
+    out_last_seq: int
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """What ends a turn or an action, written as one transaction.
+
+    Attributes:
+        records: The last `.out` records; the very last one is the `turn-complete`. May be empty when what is settled
+            asks for no answer; `settled_seq` then stays where it is.
+        nodes: New nodes, parents before their children, and known ones (by `node_id`) whose message changed in place.
+            A node keeps its parent for good.
+        leaf_id: The node the active branch ends with from now on; None for an empty history.
+        in_cursor: The `.in` record that is settled by this; not before the last commit's, not after the last record.
+        state: The runtime's durable state, whole.
+        trim_to: `.out` records up to this one may be dropped; 0 keeps all. A store drops what it can drop cheaply:
+            records after it stay, and some before it may.
+    """
+
+    records: Sequence[NewRecord]
+    nodes: Sequence[Node]
+    leaf_id: str | None
+    in_cursor: int
+    state: dict[str, Any]
+    trim_to: int = 0
+
+
+def to_millis(at: float) -> int:
+    """Return seconds since 1970 as the whole milliseconds that records carry."""
+    return round(at * 1000)
+
+
+class Store(Protocol):
+    """The contract. Every method may raise `StoreUnavailableError`; then the caller knows nothing was acked."""
+
+    async def open(self) -> None:
+        """Make ready; creates what is missing. On an open store it does nothing; a closed one may be opened again.
+
+        A store that one process serves at a time ends all leases here, so that a restart need not wait for them.
+
+        A store that one process at a time can open ends every lease here: whoever held one is gone.
+
+        Raises:
+            StoreLockedError: If another process, or another store of this process, serves the same file.
+            UnreadableRecordError: If what is stored is damaged, or a newer version wrote it.
+            StoreUnavailableError: If it cannot be reached.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted and let go. Calls after it raise `StoreUnavailableError`."""
+        ...
+
+    # --- sessions
+
+    async def create_session(
+        self, key: SessionKey, *, agent: str, metadata: dict[str, Any], client_data: Any, at: float
+    ) -> tuple[SessionRow, bool]:
+        """Create a session, or return the one that is there unchanged; the flag says whether it is new."""
+        ...
+
+    async def find_session(self, key: SessionKey) -> SessionRow | None:
+        """Return the session's row, or None."""
+        ...
+
+    def iter_sessions(
+        self,
+        tenant: str,
+        *,
+        agent: str | None = None,
+        status: SessionStatus | None = None,
+        after: str = "",
+        limit: int = 0,
+    ) -> AsyncIterator[SessionRow]:
+        """Yield sessions ordered by chat id, those after `after`, at most `limit` (0: all)."""
+        ...
+
+    async def close_session(self, key: SessionKey, *, reason: str | None, at: float) -> SessionRow:
+        """Mark a session as closed for good; closing again changes nothing.
+
+        Raises:
+            SessionNotFoundError: If there is no such session.
+        """
+        ...
+
+    async def delete_session(self, key: SessionKey) -> bool:
+        """Remove a session with all its records and messages; False if there was none.
+
+        The chat id may be used again: sequence numbers start over, epochs go on above those of the removed session.
+        """
+        ...
+
+    # --- .in
+
+    async def append_in(self, key: SessionKey, record: NewRecord, *, part_id: str | None, at: float) -> Appended:
+        """Append to the inbox, once for each part id; a repeat returns the first seq, whatever its body.
+
+        Raises:
+            SessionNotFoundError: If there is no such session.
+            SessionClosedError: If it is closed (a repeat of an older part id still gets its seq).
+        """
+        ...
+
+    async def read_in(self, key: SessionKey, *, after: int, limit: int = 100) -> list[Record]:
+        """Return inbox records with `seq > after`, oldest first; empty for an unknown session."""
+        ...
+
+    # --- leases
+
+    async def acquire_lease(self, key: SessionKey, *, owner: str, ttl: float, at: float) -> Lease | None:
+        """Take the lease if it is free, expired, or already this owner's; a new epoch each time. None if held.
+
+        Raises:
+            SessionNotFoundError: If there is no such session.
+        """
+        ...
+
+    async def renew_leases(self, leases: Sequence[Lease], *, ttl: float, at: float) -> list[Lease]:
+        """Push the expiry of leases to `at + ttl`; returns those that are lost.
+
+        A lease that ran out and that nobody took is still held, and is renewed.
+        """
+        ...
+
+    async def release_lease(self, lease: Lease, *, in_cursor: int) -> bool:
+        """Give the lease back, unless `.in` holds records after `in_cursor`: then it stays held and False returns.
+
+        Raises:
+            StaleEpochError: If it is somebody else's or nobody's by now.
+        """
+        ...
+
+    async def find_unserved(
+        self, *, at: float, limit: int = 100, agents: Sequence[str] | None = None
+    ) -> list[SessionKey]:
+        """Return sessions with unsettled `.in` records, or an unfinished turn on `.out`, that nobody holds.
+
+        Oldest sessions first, of all tenants, closed ones too. With `agents` only sessions of these, so that
+        sessions nobody here can serve do not stand in the way of others.
+        """
+        ...
+
+    # --- .out and the commit
+
+    async def append_out(self, lease: Lease, records: Sequence[NewRecord], *, at: float) -> int:
+        """Append records in one piece and return the seq of the first; without records, of the next one.
+
+        Raises:
+            StaleEpochError: If the lease is over; nothing was written.
+        """
+        ...
+
+    async def read_out(self, key: SessionKey, *, after: int, limit: int = 1000) -> OutPage:
+        """Return the records with `seq > after`, as many as there are up to `limit`.
+
+        A page may start later than `after + 1` when older ones were trimmed.
+
+        Raises:
+            SessionNotFoundError: If there is no such session.
+        """
+        ...
+
+    async def commit(self, lease: Lease, commit: Commit, *, at: float) -> int:
+        """Write the end of a turn or an action whole and return the seq of the first of its records.
+
+        Raises:
+            StaleEpochError: If the lease is over; nothing was written.
+            UsageError: If a node's parent or the leaf is unknown, a node gets another parent, or the cursor leaves
+                its range; nothing was written.
+        """
+        ...
+
+    async def load_snapshot(self, key: SessionKey) -> Snapshot:
+        """Read the active branch and its cursors in one transaction.
+
+        Raises:
+            SessionNotFoundError: If there is no such session.
+            UnreadableRecordError: If something stored cannot be read.
+        """
+        ...

@@ -1,0 +1,315 @@
+"""The memory store: everything in dictionaries, for tests and for trying things out.
+
+It outlives `close`: opened again, the same object has the same sessions, as a file would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from chatrt.codec import dumps, loads
+from chatrt.errors import (
+    SessionClosedError,
+    SessionNotFoundError,
+    StaleEpochError,
+    StoreUnavailableError,
+    UsageError,
+)
+from chatrt.stores.base import (
+    Appended,
+    Commit,
+    Lease,
+    NewRecord,
+    Node,
+    OutPage,
+    Record,
+    SessionKey,
+    SessionRow,
+    SessionStatus,
+    Snapshot,
+    to_millis,
+)
+
+
+@dataclass(slots=True)
+class _Segment:
+    first_seq: int
+    at: int
+    records: list[NewRecord]
+
+    @property
+    def last_seq(self) -> int:
+        return self.first_seq + len(self.records) - 1
+
+
+@dataclass(slots=True)
+class _Stored:
+    """A session. What callers could change under our hands is kept encoded."""
+
+    key: SessionKey
+    agent: str
+    metadata: bytes
+    client_data: bytes
+    created_at: float
+    updated_at: float
+    epoch: int
+    status: SessionStatus = "open"
+    closed_reason: str | None = None
+    owner: str | None = None
+    expires_at: float = 0.0
+    inbox: list[tuple[int, NewRecord]] = field(default_factory=list[tuple[int, NewRecord]])
+    parts: dict[str, int] = field(default_factory=dict[str, int])
+    segments: list[_Segment] = field(default_factory=list[_Segment])
+    out_last: int = 0
+    in_cursor: int = 0
+    settled_seq: int = 0
+    nodes: dict[str, tuple[str | None, bytes]] = field(default_factory=dict[str, tuple[str | None, bytes]])
+    leaf_id: str | None = None
+    state: bytes = b"{}"
+
+    @property
+    def row(self) -> SessionRow:
+        return SessionRow(
+            key=self.key,
+            agent=self.agent,
+            status=self.status,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+            metadata=loads(self.metadata),
+            client_data=loads(self.client_data),
+            closed_reason=self.closed_reason,
+        )
+
+    @property
+    def out_first(self) -> int:
+        return self.segments[0].first_seq if self.segments else self.out_last + 1
+
+    def is_free(self, at: float) -> bool:
+        return self.owner is None or self.expires_at < at
+
+    def has_work(self) -> bool:
+        return len(self.inbox) > self.in_cursor or self.out_last > self.settled_seq
+
+
+class MemoryStore:
+    """Sessions in the memory of this process; durable only in so far as the object is kept."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[SessionKey, _Stored] = {}
+        self._epoch_floor = 0
+        self._is_open = False
+
+    async def open(self) -> None:
+        if not self._is_open:
+            for stored in self._sessions.values():
+                stored.owner = None  # as a file does, whose holder cannot live when it is opened
+        self._is_open = True
+
+    async def close(self) -> None:
+        self._is_open = False
+
+    def _all(self) -> dict[SessionKey, _Stored]:
+        if not self._is_open:
+            raise StoreUnavailableError("the store is not open")
+        return self._sessions
+
+    def _find(self, key: SessionKey) -> _Stored | None:
+        return self._all().get(key)
+
+    def _get(self, key: SessionKey) -> _Stored:
+        stored = self._find(key)
+        if stored is None:
+            raise SessionNotFoundError(key.chat_id)
+        return stored
+
+    def _get_held(self, lease: Lease) -> _Stored:
+        stored = self._find(lease.key)
+        if stored is None or (stored.owner, stored.epoch) != (lease.owner, lease.epoch):
+            raise StaleEpochError(lease.key.chat_id, lease.epoch)
+        return stored
+
+    # --- sessions
+
+    async def create_session(
+        self, key: SessionKey, *, agent: str, metadata: dict[str, Any], client_data: Any, at: float
+    ) -> tuple[SessionRow, bool]:
+        stored = self._find(key)
+        created = stored is None
+        if stored is None:
+            stored = _Stored(key, agent, dumps(metadata), dumps(client_data), at, at, self._epoch_floor)
+            self._sessions[key] = stored
+        return stored.row, created
+
+    async def find_session(self, key: SessionKey) -> SessionRow | None:
+        stored = self._find(key)
+        return stored.row if stored else None
+
+    async def iter_sessions(
+        self,
+        tenant: str,
+        *,
+        agent: str | None = None,
+        status: SessionStatus | None = None,
+        after: str = "",
+        limit: int = 0,
+    ) -> AsyncIterator[SessionRow]:
+        yielded = 0
+        for key in sorted(key for key in self._all() if key.tenant == tenant and key.chat_id > after):
+            stored = self._find(key)
+            if stored is None or agent not in {None, stored.agent} or status not in {None, stored.status}:
+                continue
+            yield stored.row
+            yielded += 1
+            if yielded == limit:
+                return
+
+    async def close_session(self, key: SessionKey, *, reason: str | None, at: float) -> SessionRow:
+        stored = self._get(key)
+        if stored.status == "open":
+            stored.status, stored.closed_reason, stored.updated_at = "closed", reason, at
+        return stored.row
+
+    async def delete_session(self, key: SessionKey) -> bool:
+        stored = self._find(key)
+        if stored is None:
+            return False
+        self._epoch_floor = max(self._epoch_floor, stored.epoch)
+        del self._sessions[key]
+        return True
+
+    # --- .in
+
+    async def append_in(self, key: SessionKey, record: NewRecord, *, part_id: str | None, at: float) -> Appended:
+        stored = self._get(key)
+        if part_id is not None and part_id in stored.parts:
+            return Appended(stored.parts[part_id], repeated=True)
+        if stored.status == "closed":
+            raise SessionClosedError(key.chat_id)
+        stored.inbox.append((to_millis(at), record))
+        stored.updated_at = at
+        seq = len(stored.inbox)
+        if part_id is not None:
+            stored.parts[part_id] = seq
+        return Appended(seq, repeated=False)
+
+    async def read_in(self, key: SessionKey, *, after: int, limit: int = 100) -> list[Record]:
+        stored = self._find(key)
+        if stored is None:
+            return []
+        page = stored.inbox[after : after + limit]
+        return [Record(seq, at, record.kind, record.body) for seq, (at, record) in enumerate(page, after + 1)]
+
+    # --- leases
+
+    async def acquire_lease(self, key: SessionKey, *, owner: str, ttl: float, at: float) -> Lease | None:
+        stored = self._get(key)
+        if stored.owner != owner and not stored.is_free(at):
+            return None
+        stored.owner, stored.expires_at = owner, at + ttl
+        stored.epoch += 1
+        return Lease(key, owner, stored.epoch, stored.expires_at)
+
+    async def renew_leases(self, leases: Sequence[Lease], *, ttl: float, at: float) -> list[Lease]:
+        lost: list[Lease] = []
+        for lease in leases:
+            try:
+                self._get_held(lease).expires_at = at + ttl
+            except StaleEpochError:
+                lost.append(lease)
+        return lost
+
+    async def release_lease(self, lease: Lease, *, in_cursor: int) -> bool:
+        stored = self._get_held(lease)
+        if len(stored.inbox) > in_cursor:
+            return False
+        stored.owner = None
+        return True
+
+    async def find_unserved(
+        self, *, at: float, limit: int = 100, agents: Sequence[str] | None = None
+    ) -> list[SessionKey]:
+        unserved = (
+            stored.key
+            for stored in self._all().values()
+            if stored.has_work() and stored.is_free(at) and (agents is None or stored.agent in agents)
+        )
+        return list(islice(unserved, limit))
+
+    # --- .out and the commit
+
+    async def append_out(self, lease: Lease, records: Sequence[NewRecord], *, at: float) -> int:
+        return _append_out(self._get_held(lease), records, at)
+
+    async def read_out(self, key: SessionKey, *, after: int, limit: int = 1000) -> OutPage:
+        stored = self._get(key)
+        records: list[Record] = []
+        for segment in stored.segments:
+            if len(records) >= limit:
+                break
+            if segment.last_seq > after:
+                records += [
+                    Record(seq, segment.at, record.kind, record.body)
+                    for seq, record in enumerate(segment.records, segment.first_seq)
+                    if seq > after
+                ]
+        return OutPage(records[:limit], stored.out_first, stored.out_last)
+
+    async def commit(self, lease: Lease, commit: Commit, *, at: float) -> int:
+        stored = self._get_held(lease)
+        nodes = _merge_nodes(stored, commit)
+        state = dumps(commit.state)  # the last step that can fail; from here on everything happens
+        first_seq = _append_out(stored, commit.records, at)
+        if commit.records:
+            stored.settled_seq = stored.out_last
+        stored.nodes.update(nodes)
+        stored.leaf_id, stored.in_cursor = commit.leaf_id, commit.in_cursor
+        stored.state, stored.updated_at = state, at
+        stored.segments = [segment for segment in stored.segments if segment.last_seq > commit.trim_to]
+        return first_seq
+
+    async def load_snapshot(self, key: SessionKey) -> Snapshot:
+        stored = self._get(key)
+        nodes: list[Node] = []
+        node_id = stored.leaf_id
+        while node_id is not None:
+            parent_id, message = stored.nodes[node_id]
+            nodes.append(Node(node_id, parent_id, loads(message)))
+            node_id = parent_id
+        return Snapshot(
+            nodes=nodes[::-1],
+            in_cursor=stored.in_cursor,
+            settled_seq=stored.settled_seq,
+            last_in_seq=len(stored.inbox),
+            out_first_seq=stored.out_first,
+            out_last_seq=stored.out_last,
+            state=loads(stored.state),
+        )
+
+
+def _append_out(stored: _Stored, records: Sequence[NewRecord], at: float) -> int:
+    first_seq = stored.out_last + 1
+    if records:
+        stored.segments.append(_Segment(first_seq, to_millis(at), list(records)))
+        stored.out_last += len(records)
+    return first_seq
+
+
+def _merge_nodes(stored: _Stored, commit: Commit) -> dict[str, tuple[str | None, bytes]]:
+    """Check a commit and return its nodes as they will be stored."""
+    if not stored.in_cursor <= commit.in_cursor <= len(stored.inbox):
+        raise UsageError(
+            f"a commit moves the .in cursor to {commit.in_cursor}, outside of {stored.in_cursor}..{len(stored.inbox)}"
+        )
+    nodes: dict[str, tuple[str | None, bytes]] = {}
+    for node in commit.nodes:
+        known = nodes.get(node.node_id) or stored.nodes.get(node.node_id)
+        parent_is_stored = node.parent_id is None or node.parent_id in nodes or node.parent_id in stored.nodes
+        if not parent_is_stored or (known is not None and known[0] != node.parent_id):
+            raise UsageError("a node names a parent that is not stored before it, or another one than at first")
+        nodes[node.node_id] = (node.parent_id, dumps(node.message))
+    if commit.leaf_id is not None and commit.leaf_id not in nodes and commit.leaf_id not in stored.nodes:
+        raise UsageError(f"the leaf {commit.leaf_id!r} is not a stored node")
+    return nodes

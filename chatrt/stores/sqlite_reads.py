@@ -1,0 +1,189 @@
+"""What the SQLite store reads: queries on a connection, and rows made into the values of the contract."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from chatrt.codec import dumps, loads, unpack
+from chatrt.errors import SessionNotFoundError, UnreadableRecordError
+from chatrt.stores.base import Node, OutPage, Record, SessionKey, SessionRow, SessionStatus, Snapshot, to_millis
+
+_SESSION = """
+SELECT s.tenant, s.chat_id, s.agent, s.status, s.created_at, h.updated_at, s.metadata, s.client_data, s.closed_reason
+FROM sessions s JOIN heads h ON h.sid = s.sid
+"""
+
+_HEAD = """
+SELECT h.sid, h.out_first, h.out_last FROM sessions s JOIN heads h ON h.sid = s.sid
+WHERE s.tenant = ? AND s.chat_id = ?
+"""
+
+# INDEXED BY makes it an error, not a slow scan, should this condition and the index ever drift apart.
+_UNSERVED = """
+SELECT s.tenant, s.chat_id
+FROM heads h INDEXED BY heads_unserved JOIN leases l ON l.sid = h.sid JOIN sessions s ON s.sid = h.sid
+WHERE (h.in_last > h.in_cursor OR h.out_last > h.settled_seq)
+    AND (l.owner IS NULL OR l.expires_at < ?1)
+    AND (?2 IS NULL OR s.agent IN (SELECT value FROM json_each(?2)))
+ORDER BY h.sid LIMIT ?3
+"""
+
+_READ_IN = """
+SELECT i.seq, i.at, i.kind, i.body FROM sessions s JOIN inbox i ON i.sid = s.sid
+WHERE s.tenant = ? AND s.chat_id = ? AND i.seq > ? ORDER BY i.seq LIMIT ?
+"""
+
+# From the segment that holds the first wanted record onwards.
+_SEGMENTS = """
+SELECT first_seq, count, at, body FROM out_segments
+WHERE sid = ?1
+    AND first_seq >= coalesce((SELECT max(first_seq) FROM out_segments WHERE sid = ?1 AND first_seq <= ?2), 0)
+ORDER BY first_seq
+"""
+
+_BRANCH = """
+WITH RECURSIVE branch (id, parent_id, depth) AS (
+    SELECT rowid, parent_id, 0 FROM nodes WHERE sid = ?1 AND node_id = ?2
+    UNION ALL
+    SELECT n.rowid, n.parent_id, b.depth + 1 FROM branch b JOIN nodes n ON n.sid = ?1 AND n.node_id = b.parent_id
+)
+SELECT n.node_id, n.parent_id, n.body FROM branch b JOIN nodes n ON n.rowid = b.id ORDER BY b.depth DESC
+"""
+
+_SNAPSHOT_HEAD = """
+SELECT h.sid, h.in_cursor, h.settled_seq, h.in_last, h.out_first, h.out_last, st.leaf_id, st.body
+FROM sessions s JOIN heads h ON h.sid = s.sid JOIN states st ON st.sid = s.sid
+WHERE s.tenant = ? AND s.chat_id = ?
+"""
+
+
+def find_session(connection: sqlite3.Connection, key: SessionKey) -> SessionRow | None:
+    sql = f"{_SESSION} WHERE s.tenant = ? AND s.chat_id = ?"
+    rows = connection.execute(sql, (key.tenant, key.chat_id)).fetchall()
+    return _session_row(rows[0]) if rows else None
+
+
+def list_sessions(
+    connection: sqlite3.Connection,
+    tenant: str,
+    *,
+    agent: str | None,
+    status: SessionStatus | None,
+    after: str,
+    limit: int,
+) -> list[SessionRow]:
+    conditions, parameters = ["s.tenant = ?", "s.chat_id > ?"], [tenant, after]
+    if agent is not None:
+        conditions.append("s.agent = ?")
+        parameters.append(agent)
+    if status is not None:
+        conditions.append("s.status = ?")
+        parameters.append(status)
+    sql = f"{_SESSION} WHERE {' AND '.join(conditions)} ORDER BY s.chat_id LIMIT {limit:d}"
+    return [_session_row(row) for row in connection.execute(sql, parameters).fetchall()]
+
+
+def find_unserved(
+    connection: sqlite3.Connection, *, at: float, limit: int, agents: Sequence[str] | None
+) -> list[SessionKey]:
+    served = None if agents is None else dumps(list(agents)).decode()
+    return [SessionKey(*row) for row in connection.execute(_UNSERVED, (at, served, limit)).fetchall()]
+
+
+def read_in(connection: sqlite3.Connection, key: SessionKey, *, after: int, limit: int) -> list[Record]:
+    rows = connection.execute(_READ_IN, (key.tenant, key.chat_id, after, limit)).fetchall()
+    return [Record(seq, to_millis(at), kind, body) for seq, at, kind, body in rows]
+
+
+def out_ends(connection: sqlite3.Connection, key: SessionKey) -> tuple[int, int]:
+    """Return the first record that is kept and the last one.
+
+    Raises:
+        SessionNotFoundError: If there is no such session.
+    """
+    _, first_seq, last_seq = _head(connection, key)
+    return first_seq, last_seq
+
+
+def read_out(connection: sqlite3.Connection, key: SessionKey, *, after: int, limit: int) -> OutPage:
+    connection.execute("BEGIN")
+    try:
+        sid, first_seq, last_seq = _head(connection, key)
+        records: list[Record] = []
+        cursor = connection.execute(_SEGMENTS, (sid, after + 1))
+        for segment_seq, count, at, body in cursor:
+            what = f".out of session {key.chat_id!r} from {segment_seq}"
+            segment = _decode_segment(what, segment_seq, count, at, body)
+            records += segment[max(0, after + 1 - segment_seq) :]
+            if len(records) >= limit:
+                break
+        cursor.close()
+        return OutPage(records[:limit], first_seq, last_seq)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def load_snapshot(connection: sqlite3.Connection, key: SessionKey) -> Snapshot:
+    connection.execute("BEGIN")
+    try:
+        heads = connection.execute(_SNAPSHOT_HEAD, (key.tenant, key.chat_id)).fetchall()
+        if not heads:
+            raise SessionNotFoundError(key.chat_id)
+        sid, in_cursor, settled_seq, last_in_seq, out_first_seq, out_last_seq, leaf_id, state = heads[0]
+        branch = connection.execute(_BRANCH, (sid, leaf_id)).fetchall() if leaf_id is not None else []
+    finally:
+        connection.execute("ROLLBACK")
+    if leaf_id is not None and (not branch or branch[0][1] is not None):
+        missing = branch[0][1] if branch else leaf_id
+        raise UnreadableRecordError(f"the messages of session {key.chat_id!r}", f"node {missing!r} is missing")
+    return Snapshot(
+        nodes=[Node(node_id, parent_id, _load(body, key, f"node {node_id}")) for node_id, parent_id, body in branch],
+        in_cursor=in_cursor,
+        settled_seq=settled_seq,
+        last_in_seq=last_in_seq,
+        out_first_seq=out_first_seq,
+        out_last_seq=out_last_seq,
+        state=_load(state, key, "its state"),
+    )
+
+
+def _head(connection: sqlite3.Connection, key: SessionKey) -> tuple[int, int, int]:
+    rows = connection.execute(_HEAD, (key.tenant, key.chat_id)).fetchall()
+    if not rows:
+        raise SessionNotFoundError(key.chat_id)
+    return rows[0]
+
+
+def _session_row(row: tuple[Any, ...]) -> SessionRow:
+    tenant, chat_id, agent, status, created_at, updated_at, metadata, client_data, closed_reason = row
+    key = SessionKey(tenant, chat_id)
+    return SessionRow(
+        key=key,
+        agent=agent,
+        status=status,
+        created_at=created_at,
+        updated_at=updated_at,
+        metadata=_load(metadata, key, "its metadata"),
+        client_data=_load(client_data, key, "its client data"),
+        closed_reason=closed_reason,
+    )
+
+
+def _decode_segment(what: str, first_seq: int, count: int, at: float, body: bytes) -> list[Record]:
+    try:
+        pairs: list[tuple[str, bytes]] = unpack(body)
+        if len(pairs) != count:
+            raise UnreadableRecordError(what, f"{len(pairs)} records stand where {count} should")
+        millis = to_millis(at)
+        return [Record(seq, millis, kind, data) for seq, (kind, data) in enumerate(pairs, first_seq)]
+    except (UnreadableRecordError, TypeError, ValueError) as error:
+        raise UnreadableRecordError(what, str(error)) from None
+
+
+def _load(body: bytes, key: SessionKey, what: str) -> Any:
+    try:
+        return loads(body)
+    except UnreadableRecordError as error:
+        raise UnreadableRecordError(f"session {key.chat_id!r}, {what}", str(error)) from None

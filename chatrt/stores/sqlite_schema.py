@@ -1,0 +1,136 @@
+"""The tables of the SQLite store, and how a file gets them.
+
+Rows that change often (`heads`, `leases`) are small and stand apart from wide ones. Inside, a session is an integer
+(`sid`, never used twice); outside, it is its tenant and chat id, and every look-up begins with the tenant.
+
+Triggers keep what belongs together together, so that an append is one statement: inserting a session makes its small
+rows, inserting a record moves the head, deleting a session takes everything of it along.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from chatrt.errors import UnreadableRecordError
+
+APPLICATION_ID = 0x63687274  # "chrt"
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE sessions (
+    sid INTEGER PRIMARY KEY AUTOINCREMENT,
+    tenant TEXT NOT NULL,
+    chat_id TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    status TEXT NOT NULL DEFAULT 'open',
+    closed_reason TEXT,
+    created_at REAL NOT NULL,
+    metadata BLOB NOT NULL,
+    client_data BLOB NOT NULL,
+    UNIQUE (tenant, chat_id)
+);
+
+CREATE TABLE heads (
+    sid INTEGER PRIMARY KEY,
+    in_last INTEGER NOT NULL DEFAULT 0,
+    in_cursor INTEGER NOT NULL DEFAULT 0,
+    out_first INTEGER NOT NULL DEFAULT 1,
+    out_last INTEGER NOT NULL DEFAULT 0,
+    settled_seq INTEGER NOT NULL DEFAULT 0,
+    updated_at REAL NOT NULL
+);
+
+-- Holds only sessions with work, so that any number of idle ones costs nothing to those who look for it.
+CREATE INDEX heads_unserved ON heads (sid) WHERE in_last > in_cursor OR out_last > settled_seq;
+
+CREATE TABLE leases (
+    sid INTEGER PRIMARY KEY,
+    owner TEXT,
+    epoch INTEGER NOT NULL,
+    expires_at REAL NOT NULL DEFAULT 0
+);
+
+-- The highest epoch of all deleted sessions: a chat id that is used again starts above every lease it ever had.
+CREATE TABLE epoch_floor (epoch INTEGER NOT NULL);
+INSERT INTO epoch_floor VALUES (0);
+
+CREATE TABLE inbox (
+    sid INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    at REAL NOT NULL,
+    kind TEXT NOT NULL,
+    part_id TEXT,
+    body BLOB NOT NULL,
+    UNIQUE (sid, seq)
+);
+CREATE UNIQUE INDEX inbox_part ON inbox (sid, part_id) WHERE part_id IS NOT NULL;
+
+-- One row for each append: msgpack of [[kind, body], ...], numbered from first_seq.
+CREATE TABLE out_segments (
+    sid INTEGER NOT NULL,
+    first_seq INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    at REAL NOT NULL,
+    body BLOB NOT NULL,
+    UNIQUE (sid, first_seq)
+);
+
+CREATE TABLE nodes (
+    sid INTEGER NOT NULL,
+    node_id TEXT NOT NULL,
+    parent_id TEXT,
+    message_id TEXT NOT NULL,
+    role TEXT NOT NULL,
+    body BLOB NOT NULL,
+    UNIQUE (sid, node_id)
+);
+
+CREATE TABLE states (
+    sid INTEGER PRIMARY KEY,
+    leaf_id TEXT,
+    body BLOB NOT NULL
+);
+
+CREATE TRIGGER sessions_created AFTER INSERT ON sessions BEGIN
+    INSERT INTO heads (sid, updated_at) VALUES (NEW.sid, NEW.created_at);
+    INSERT INTO leases (sid, epoch) SELECT NEW.sid, epoch FROM epoch_floor;
+    INSERT INTO states (sid, body) VALUES (NEW.sid, CAST('{}' AS BLOB));
+END;
+
+CREATE TRIGGER sessions_deleted AFTER DELETE ON sessions BEGIN
+    UPDATE epoch_floor SET epoch = max(epoch, (SELECT epoch FROM leases WHERE sid = OLD.sid));
+    DELETE FROM heads WHERE sid = OLD.sid;
+    DELETE FROM leases WHERE sid = OLD.sid;
+    DELETE FROM inbox WHERE sid = OLD.sid;
+    DELETE FROM out_segments WHERE sid = OLD.sid;
+    DELETE FROM nodes WHERE sid = OLD.sid;
+    DELETE FROM states WHERE sid = OLD.sid;
+END;
+
+CREATE TRIGGER inbox_appended AFTER INSERT ON inbox BEGIN
+    UPDATE heads SET in_last = NEW.seq, updated_at = NEW.at WHERE sid = NEW.sid;
+END;
+
+CREATE TRIGGER out_appended AFTER INSERT ON out_segments BEGIN
+    UPDATE heads SET out_last = NEW.first_seq + NEW.count - 1 WHERE sid = NEW.sid;
+END;
+"""
+
+
+def ensure_schema(connection: sqlite3.Connection, path: str) -> None:
+    """Give a new file its tables; leave a file that has them as it is.
+
+    Raises:
+        UnreadableRecordError: If the file is some other program's, or a newer version of chatrt wrote it.
+    """
+    application_id: int = connection.execute("PRAGMA application_id").fetchall()[0][0]
+    version: int = connection.execute("PRAGMA user_version").fetchall()[0][0]
+    if version > VERSION and application_id == APPLICATION_ID:
+        raise UnreadableRecordError(path, f"a newer chatrt wrote it (schema {version}, this one reads {VERSION})")
+    if application_id == APPLICATION_ID and version == VERSION:
+        return
+    if application_id or version or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
+        raise UnreadableRecordError(path, "it is a SQLite database, but not one of chatrt")
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+    )

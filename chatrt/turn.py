@@ -1,0 +1,105 @@
+"""A turn as the application sees it: what came in, what to show the model, and where to write the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from chatrt.errors import UsageError
+from chatrt.history import History
+from chatrt.models import Usage
+from chatrt.tools import Tool
+from chatrt.ui import ModelMessage, UIMessage, UIMessageChunk
+
+ClientDataT = TypeVar("ClientDataT")
+
+Trigger = Literal["message", "regenerate", "action"]
+
+
+class ResponseWriter(Protocol):
+    """Writes into the answer of the running turn."""
+
+    def write(self, chunk: UIMessageChunk) -> None:
+        """Send a chunk and make it part of the answer.
+
+        A data part with an id takes the place of an earlier one of the same type and id (D18); `transient` ones are
+        sent and not kept.
+
+        Raises:
+            InvalidChunkError: If it is no chunk; nothing was sent.
+            UIMessageStreamError: If it contradicts the chunks before it; nothing was sent.
+        """
+        ...
+
+    async def merge(self, chunks: AsyncIterable[UIMessageChunk]) -> None:
+        """Write every chunk of a stream; returns when it ended."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Turn(Generic[ClientDataT]):
+    """One turn, given to `run`.
+
+    Attributes:
+        chat_id: The public id of the session.
+        run_id: The run that serves the turn.
+        number: How many turns this run served before.
+        trigger: What brought the turn about.
+        message_id: The id of the answer. It is the id of an earlier message when that one is continued.
+        continuation: Whether other runs served this chat before.
+        client_data: What the client sent along, as the agent's `client_data` type.
+        messages: What the model is shown: converted, repaired, and changed by `prepare_messages`.
+        tools: The tools of this turn.
+        history: The messages of the chat, and how to change them.
+        response: Where to write besides what `run` returns.
+        previous_turn_usage: Of the last turn that reported any.
+        total_usage: Of the whole session so far (D10).
+    """
+
+    chat_id: str
+    run_id: str
+    number: int
+    trigger: Trigger
+    message_id: str
+    continuation: bool
+    client_data: ClientDataT
+    tools: Sequence[Tool]
+    history: History = field(repr=False)
+    response: ResponseWriter = field(repr=False)
+    total_usage: Usage
+    previous_turn_usage: Usage | None = None
+    messages: list[ModelMessage] = field(default_factory=list[ModelMessage], repr=False)
+    stop_signal: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    @property
+    def ui_messages(self) -> list[UIMessage]:
+        """The history, in a list of its own."""
+        return self.history.all()
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether a person asked for the end of this turn. `run` is cancelled then, so few need to look."""
+        return self.stop_signal.is_set()
+
+
+_current: ContextVar[Turn[Any] | None] = ContextVar("chatrt_turn", default=None)
+
+
+def current_turn() -> Turn[Any]:
+    """Return the turn (or action) that the calling code runs in: hooks, run, tools, and whatever they call.
+
+    Raises:
+        UsageError: If no turn is running here.
+    """
+    turn = _current.get()
+    if turn is None:
+        raise UsageError("no turn is running here")
+    return turn
+
+
+def enter_turn(turn: Turn[Any] | None) -> None:
+    """Make `turn` the current one for the calling task and the tasks it starts."""
+    _current.set(turn)

@@ -1,0 +1,130 @@
+"""The native wire: the inbox as JSON, the outbox as standard SSE whose event ids are cursors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar, cast
+
+from chatrt.errors import InvalidCursorError, InvalidInputError
+from chatrt.runtime import Session
+from chatrt.stores.base import Appended, Store
+from chatrt.ui import UIMessage
+from chatrt.wires.frames import native_frame, writes
+from chatrt.wires.log import is_busy, reading
+
+_CURSOR = re.compile(r"[0-9]{1,19}")
+_T = TypeVar("_T")
+_PART_ID = re.compile(r"[\x21-\x7e]{1,64}")
+
+
+def parse_cursor(text: str | None) -> int:
+    """Read a cursor: 1 to 19 ASCII digits; 0, the beginning, when there is none.
+
+    Raises:
+        InvalidCursorError: If it is anything else.
+    """
+    if text is None:
+        return 0
+    if _CURSOR.fullmatch(text) is None or int(text) >= 2**63:
+        raise InvalidCursorError("not a decimal sequence number", path="Last-Event-ID")
+    return int(text)
+
+
+def parse_part_id(header: str | None) -> str | None:
+    """Read an `Idempotency-Key`: at most 64 visible ASCII characters.
+
+    Raises:
+        InvalidInputError: If it is anything else.
+    """
+    if header is not None and _PART_ID.fullmatch(header) is None:
+        raise InvalidInputError("not 1 to 64 visible ASCII characters", path="Idempotency-Key")
+    return header
+
+
+async def append(session: Session, body: Any, *, part_id: str | None) -> Appended:
+    """Append one record to the inbox: `{kind: message | regenerate | action | stop, ...}`.
+
+    Raises:
+        InvalidInputError: If the body is none of these.
+        InvalidMessageError: If the message is not acceptable.
+        ForbiddenChangeError: If the message changes what is the server's (D15).
+        SessionClosedError: If the session is closed.
+    """
+    inbox = session.inbox
+    match body:
+        case {"kind": "message", "message": dict()}:
+            fields = cast("dict[str, Any]", body)
+            return await inbox.send_message(
+                cast("UIMessage", fields["message"]),
+                client_data=fields.get("clientData"),
+                message_id=_optional(fields, "messageId", str),
+                part_id=part_id,
+            )
+        case {"kind": "regenerate"}:
+            fields = cast("dict[str, Any]", body)
+            return await inbox.regenerate(
+                _optional(fields, "messageId", str), client_data=fields.get("clientData"), part_id=part_id
+            )
+        case {"kind": "action", "action": action}:
+            fields = cast("dict[str, Any]", body)
+            return await inbox.act(action, client_data=fields.get("clientData"), part_id=part_id)
+        case {"kind": "stop"}:
+            fields = cast("dict[str, Any]", body)
+            return await inbox.stop(
+                in_seq=_optional(fields, "inSeq", int), reason=_optional(fields, "reason", str), part_id=part_id
+            )
+        case {"kind": "message"}:
+            raise InvalidInputError("not an object", path="/message")
+        case {"kind": "action"}:
+            raise InvalidInputError("there is no action", path="/action")
+        case _:
+            raise InvalidInputError("none of message, regenerate, action, stop", path="/kind")
+
+
+def _optional(body: dict[str, Any], key: str, kind: type[_T]) -> _T | None:
+    value = body.get(key)
+    if value is None or (isinstance(value, kind) and not isinstance(value, bool)):
+        return value
+    raise InvalidInputError("a string is expected" if kind is str else "an integer is expected", path=f"/{key}")
+
+
+async def read_out(session: Session, store: Store, *, after: int, until_idle: bool) -> AsyncIterator[bytes]:
+    """Yield the records of `.out` after a cursor as frames.
+
+    Args:
+        session: The session.
+        store: Where the inbox is looked at, to know what is unsettled.
+        after: The last seq the reader has.
+        until_idle: End, with an `idle` event, as soon as nothing that was appended is unsettled. The stream
+            of a closed session always ends so.
+    """
+    cursor = after
+    until_idle = until_idle or session.row.status == "closed"  # nothing ever comes after what is left
+    if until_idle:
+        async with reading(session, cursor, live=False) as batches:
+            async for batch in batches:
+                for data in writes(map(native_frame, batch)):
+                    yield data
+                cursor = batch[-1].seq
+        if await _is_idle(session, store, cursor):
+            yield _idle(cursor)
+            return
+    async with reading(session, cursor) as batches:
+        async for batch in batches:
+            for data in writes(map(native_frame, batch)):
+                yield data
+            cursor = batch[-1].seq
+            settled = until_idle and any(record.kind == "turn-complete" for record in batch)
+            if settled and await _is_idle(session, store, cursor):
+                yield _idle(cursor)
+                return
+
+
+async def _is_idle(session: Session, store: Store, cursor: int) -> bool:
+    state = await session.load()
+    return session.outbox.last_seq <= cursor and not await is_busy(session, store, state)
+
+
+def _idle(cursor: int) -> bytes:
+    return b'event: idle\ndata: {"cursor":%d}\n\n' % cursor

@@ -1,0 +1,61 @@
+"""What tests of several folders share: a real HTTP server on loopback, in the loop of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+
+class LoopbackServer(uvicorn.Server):
+    """Tells when it is up."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+        self.base_url = ""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+
+async def run_server(app: Any, stack: AsyncExitStack) -> LoopbackServer:
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = LoopbackServer(
+        uvicorn.Config(app, log_level="critical", lifespan="auto", timeout_graceful_shutdown=3, access_log=False)
+    )
+    server.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    starting = asyncio.create_task(server.up.wait())
+    await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
+    starting.cancel()
+
+    async def shut_down() -> None:
+        server.should_exit = True
+        await serving
+
+    if serving.done():
+        await serving
+    stack.push_async_callback(shut_down)
+    return server
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[..., Awaitable[httpx.AsyncClient]]]:
+    """Serve an ASGI application with uvicorn and return a client for it; `.server` is the uvicorn server."""
+    async with AsyncExitStack() as stack:
+
+        async def start(app: Any, **client_options: Any) -> httpx.AsyncClient:
+            server = await run_server(app, stack)
+            client = httpx.AsyncClient(base_url=server.base_url, timeout=20, **client_options)
+            client.server = server  # type: ignore[attr-defined]
+            return await stack.enter_async_context(client)
+
+        yield start

@@ -1,0 +1,40 @@
+"""What importing LiteLLMModel, and then litellm, costs and does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from chatrt.models.litellm import LiteLLMModel
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50)
+    return done.stdout
+
+
+def test_module_does_not_import_litellm(self) -> None:
+    """Importing the module, and making a model, leaves litellm, openai and httpx alone."""
+    code = (
+        "import sys; from chatrt.models.litellm import LiteLLMModel; LiteLLMModel('openai/x');"
+        "print([name for name in ('litellm', 'openai', 'httpx', 'aiohttp') if name in sys.modules])"
+    )
+    assert run_python(code).strip() == "[]"
+
+
+def test_loading_litellm_stays_off_the_network_and_silent(self) -> None:
+    """Loading litellm asks no name server, opens no connection, and prints nothing."""
+    code = (
+        "import asyncio, sys; from chatrt.models.litellm_upstream import load_litellm\n"
+        "seen = []\n"
+        "sys.addaudithook(lambda event, _: seen.append(event)"
+        " if event in ('socket.connect', 'socket.getaddrinfo', 'socket.gethostbyname') else None)\n"
+        "asyncio.run(load_litellm())\n"
+        "seen and print(seen)"
+    )
+    assert run_python(code) == ""
+
+
+def test_settings_stay_out_of_the_repr(self) -> None:
+    """The repr names the model and shows no setting, as one of them may be a key."""
+    assert repr(LiteLLMModel("openai/x", api_key="sk-123456789")) == "LiteLLMModel('openai/x')"

@@ -1,0 +1,191 @@
+"""Reading `.out`: by cursor, at any pace, by any number of readers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from chatrt.agent import ChatAgent
+from chatrt.clock import ManualClock
+from chatrt.errors import CursorAheadError, StaleEpochError
+from chatrt.runtime.outbox import Outbox, OutboxWriter
+from chatrt.stores import Commit, NewRecord, SessionKey
+from chatrt.stores.memory import MemoryStore
+from tests.runtime.driver import Gate, House, user
+
+
+async def read_all(outbox: Outbox, after: int = 0) -> list[int]:
+    return [record.seq async for batch in outbox.read(after, live=False) for record in batch]
+
+
+async def test_any_cursor_gives_the_rest(house: House):
+    """From every cursor a reader gets exactly the records behind it."""
+    chat = await house.open(ChatAgent("a", run=lambda turn: "x"))
+    await chat.send("hi")
+    last = chat.session.outbox.last_seq
+
+    for cursor in range(last + 1):
+        assert await read_all(chat.session.outbox, cursor) == list(range(cursor + 1, last + 1))
+
+
+async def test_a_cursor_beyond_the_end_is_an_error(house: House):
+    """A cursor that no record has is refused, never waited for."""
+    chat = await house.open(ChatAgent("a", run=lambda turn: "x"))
+    await chat.send("hi")
+
+    with pytest.raises(CursorAheadError):
+        await read_all(chat.session.outbox, 1000)
+
+
+async def test_all_readers_see_the_same(house: House, gate: Gate):
+    """Two readers of a live turn read the same records."""
+
+    async def run(turn):
+        yield {"type": "text-start", "id": "t"}
+        await gate.wait()
+        yield {"type": "text-end", "id": "t"}
+
+    chat = await house.open(ChatAgent("a", run=run))
+    sent = await chat.inbox.send_message(user("hi"))
+    readers = [asyncio.create_task(chat.settled(sent)) for _ in range(2)]
+    await gate.reached.wait()
+    gate.opened.set()
+
+    first, second = await asyncio.gather(*readers)
+
+    assert first.chunks == second.chunks
+
+
+async def test_readers_are_counted_while_they_read(house: House):
+    """A live reader counts from its first record until it leaves."""
+    chat = await house.open(ChatAgent("a", run=lambda turn: "x"))
+    await chat.send("hi")
+    outbox = chat.session.outbox
+    before = outbox.readers
+    reader = outbox.read(0)
+    await anext(reader)
+    attached = outbox.readers
+
+    await reader.aclose()
+
+    assert (attached, outbox.readers) == (before + 1, before)
+
+
+async def test_a_cancelled_reader_disturbs_no_other(house: House, gate: Gate):
+    """A reader that is cancelled while it waits leaves the others waiting."""
+    chat = await house.open(ChatAgent("a", run=lambda turn: "x"))
+    await chat.send("one")
+    last = chat.session.outbox.last_seq
+    stays = asyncio.ensure_future(anext(chat.session.outbox.read(last)))
+    leaves = asyncio.ensure_future(anext(chat.session.outbox.read(last)))
+    await asyncio.sleep(0)
+    leaves.cancel()
+    await asyncio.sleep(0)
+
+    await chat.send("two")
+
+    assert (await stays)[0].seq == last + 1
+
+
+async def test_what_was_trimmed_is_said(house: House):
+    """A cursor older than what is kept is answered with a gap record (D13)."""
+    agent = ChatAgent("a", run=lambda turn: "x")
+    chat = await house.open(agent)
+    for text in ("one", "two", "three", "four"):
+        await chat.send(text)
+    await house.crash()
+    chat = await house.open(agent)
+
+    batch = await anext(chat.session.outbox.read(0))
+
+    assert batch[0].kind == "gap"
+    body = json.loads(batch[0].body)
+    assert (body["after"], body["firstSeq"], batch[1].seq) == (0, batch[1].seq, batch[0].seq + 1)
+
+
+async def test_the_last_two_turns_are_kept(house: House):
+    """However many turns there were, the records of the last two can be read."""
+    agent = ChatAgent("a", run=lambda turn: "x")
+    chat = await house.open(agent)
+    for text in ("one", "two", "three", "four"):
+        await chat.send(text)
+    await house.crash()
+    chat = await house.open(agent)
+
+    kinds = [record.kind async for batch in chat.session.outbox.read(0, live=False) for record in batch]
+
+    assert kinds.count("turn-start") >= 2
+
+
+class Bench:
+    """A session in a memory store, its outbox and a writer."""
+
+    async def open(self) -> Bench:
+        self.store = MemoryStore()
+        await self.store.open()
+        self.key = SessionKey("", "chat")
+        await self.store.create_session(self.key, agent="a", metadata={}, client_data=None, at=0.0)
+        self.lease = await self.store.acquire_lease(self.key, owner="w", ttl=10.0, at=0.0)
+        self.outbox = Outbox(self.key, self.store)
+        self.failures: list[Exception] = []
+        self.writer = OutboxWriter(self.outbox, self.store, self.lease, ManualClock(), self.failures.append)
+        return self
+
+
+async def test_what_is_pushed_together_is_stored_together():
+    """Everything that is pushed while the store is busy goes to it as one group."""
+    bench = await Bench().open()
+    groups = []
+    append = bench.store.append_out
+
+    class Counting(type(bench.store)):
+        async def append_out(self, lease, records, *, at):
+            groups.append(len(records))
+            await asyncio.sleep(0)
+            return await append(lease, records, at=at)
+
+    bench.store.__class__ = Counting
+    for number in range(100):
+        bench.writer.push("chunk", b'{"n":%d}' % number)
+
+    await bench.writer.flush()
+
+    assert groups == [100]
+
+
+async def test_a_record_is_published_after_it_is_stored():
+    """A reader sees nothing that the store does not have."""
+    bench = await Bench().open()
+    bench.writer.push("chunk", b"{}")
+    before = bench.outbox.last_seq
+
+    await bench.writer.flush()
+
+    assert (before, bench.outbox.last_seq) == (0, 1)
+
+
+async def test_pending_records_go_with_the_commit():
+    """A commit takes what was pushed before it along, in order, in one transaction."""
+    bench = await Bench().open()
+    bench.writer.push("chunk", b'{"n":1}')
+
+    last = await bench.writer.commit(
+        Commit(records=[NewRecord("turn-complete", b"{}")], nodes=[], leaf_id=None, in_cursor=0, state={})
+    )
+
+    records = [record async for batch in bench.outbox.read(0, live=False) for record in batch]
+    assert ([record.kind for record in records], last) == (["chunk", "turn-complete"], 2)
+
+
+async def test_a_lost_lease_writes_nothing():
+    """When another worker took over, nothing more is stored and the run is told."""
+    bench = await Bench().open()
+    await bench.store.acquire_lease(bench.key, owner="other", ttl=10.0, at=100.0)
+    bench.writer.push("chunk", b"{}")
+
+    with pytest.raises(StaleEpochError):
+        await bench.writer.flush()
+
+    assert (len(bench.failures), (await bench.store.read_out(bench.key, after=0)).last_seq) == (1, 0)

@@ -1,0 +1,228 @@
+"""What is particular to the SQLite store: its files, its tables, and contents it refuses to read."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+
+import pytest
+
+from chatrt.errors import StoreUnavailableError, UnreadableRecordError
+from chatrt.stores import Commit, NewRecord, Node, SessionKey, SQLiteStore
+from chatrt.stores.sqlite_schema import APPLICATION_ID, VERSION
+
+CHAT = SessionKey("", "chat")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "chat.db"
+
+
+@pytest.fixture
+async def filled(path):
+    """A closed file with one session: two messages and three records on `.out`."""
+    store = SQLiteStore(path)
+    await store.open()
+    await store.create_session(CHAT, agent="support", metadata={}, client_data=None, at=1.0)
+    lease = await store.acquire_lease(CHAT, owner="worker", ttl=10, at=1.0)
+    nodes = [Node("a", None, message("a")), Node("b", "a", message("b"))]
+    chunks = [NewRecord("chunk", b"{}")] * 2
+    await store.append_out(lease, chunks, at=1.0)
+    commit = Commit(records=[NewRecord("turn-complete", b"{}")], nodes=nodes, leaf_id="b", in_cursor=0, state={})
+    await store.commit(lease, commit, at=1.0)
+    await store.close()
+    return path
+
+
+def message(message_id):
+    return {"id": message_id, "role": "user", "parts": []}
+
+
+def change(path, *statements):
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
+
+
+def query(path, sql):
+    connection = sqlite3.connect(path)
+    rows = connection.execute(sql).fetchall()
+    connection.close()
+    return rows
+
+
+async def opened(path):
+    store = SQLiteStore(path)
+    await store.open()
+    return store
+
+
+async def test_files_are_private(path):
+    """The database, its log and its lock can be read by their owner only."""
+    store = await opened(path)
+    await store.create_session(CHAT, agent="support", metadata={}, client_data=None, at=1.0)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    await store.close()
+
+    assert modes == dict.fromkeys(("chat.db", "chat.db-wal", "chat.db-shm", "chat.db.lock"), 0o600)
+
+
+async def test_mode_of_an_existing_file(filled):
+    """The mode of a file that is there is its owner's choice."""
+    filled.chmod(0o640)
+    await (await opened(filled)).close()
+
+    assert stat.S_IMODE(filled.stat().st_mode) == 0o640
+
+
+async def test_close_leaves_one_file(filled):
+    """After `close` everything is in the database file: it can be copied alone."""
+    assert {file.name for file in filled.parent.iterdir()} == {"chat.db", "chat.db.lock"}
+
+
+async def test_append_is_one_row(filled):
+    """The records of one append are one row, and so are those of a commit."""
+    assert query(filled, "SELECT first_seq, count FROM out_segments ORDER BY first_seq") == [(1, 2), (3, 1)]
+
+
+async def test_tables_are_small_again_after_delete(filled):
+    """A deleted session leaves no row behind in any table."""
+    store = await opened(filled)
+    await store.delete_session(CHAT)
+    await store.close()
+
+    for table in ("sessions", "heads", "leases", "inbox", "out_segments", "nodes", "states"):
+        assert query(filled, f"SELECT count(*) FROM {table}") == [(0,)], table
+
+
+async def test_open_ends_leases(filled):
+    """Who opens a file need not wait for leases of the process before: the lock says that it is gone."""
+    store = await opened(filled)
+    lease = await store.acquire_lease(CHAT, owner="another", ttl=10, at=1.0)
+    await store.close()
+
+    assert lease is not None
+    assert lease.epoch == 2
+
+
+async def test_cancelled_close_finishes(path):
+    """A close whose caller gave up goes on by itself; closing again waits for it."""
+    store = await opened(path)
+    closing = asyncio.ensure_future(store.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+    await store.close()
+
+    second = SQLiteStore(path)
+    await second.open()
+    await second.close()
+
+
+async def test_missing_folder(tmp_path):
+    """A file in a folder that is not there cannot be opened; the error names it."""
+    with pytest.raises(StoreUnavailableError, match="nowhere"):
+        await SQLiteStore(tmp_path / "nowhere" / "chat.db").open()
+
+
+async def test_folder_instead_of_a_file(tmp_path):
+    """A folder cannot be opened as a store."""
+    with pytest.raises(StoreUnavailableError):
+        await SQLiteStore(tmp_path).open()
+
+
+async def test_newer_schema(filled):
+    """A file that a newer version wrote is refused, and says so."""
+    change(filled, f"PRAGMA user_version = {VERSION + 1}")
+
+    with pytest.raises(UnreadableRecordError, match="newer"):
+        await opened(filled)
+
+
+async def test_database_of_another_program(path):
+    """A SQLite database that is not chatrt's is refused and left as it is."""
+    change(path, "CREATE TABLE recipes (name)")
+
+    with pytest.raises(UnreadableRecordError, match="not one of chatrt"):
+        await opened(path)
+    assert query(path, "SELECT name FROM sqlite_schema") == [("recipes",)]
+
+
+async def test_refused_file_is_not_locked(filled):
+    """A file that was refused can be opened once it is mended, by the same process."""
+    change(filled, f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(UnreadableRecordError):
+        await opened(filled)
+    change(filled, f"PRAGMA user_version = {VERSION}")
+
+    await (await opened(filled)).close()
+
+
+async def test_file_is_marked(filled):
+    """The file says whose it is and of which version."""
+    assert query(filled, "PRAGMA application_id") == [(APPLICATION_ID,)]
+    assert query(filled, "PRAGMA user_version") == [(VERSION,)]
+
+
+async def test_acks_are_durable(filled):
+    """The writer's connection syncs every commit: `synchronous` is FULL in WAL mode."""
+    store = await opened(filled)
+    writer = store._ready().connections.writer
+    settings = [writer.execute(f"PRAGMA {name}").fetchall()[0][0] for name in ("journal_mode", "synchronous")]
+    await store.close()
+
+    assert settings == ["wal", 2]
+
+
+async def test_readers_do_not_write(filled):
+    """Connections that read can neither write nor fold the log into the file."""
+    store = await opened(filled)
+    for connection in (store._ready().connections.small, store._ready().connections.large):
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute("DELETE FROM sessions")
+        assert connection.execute("PRAGMA wal_autocheckpoint").fetchall() == [(0,)]
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("UPDATE nodes SET body = CAST('{' AS BLOB) WHERE node_id = 'b'", "node b"),
+        ("DELETE FROM nodes WHERE node_id = 'b'", "node 'b' is missing"),
+        ("DELETE FROM nodes WHERE node_id = 'a'", "node 'a' is missing"),
+        ("UPDATE states SET body = CAST('nothing' AS BLOB)", "its state"),
+    ],
+)
+async def test_unreadable_messages(filled, damage, told):
+    """A history that cannot be read whole is an error that names the place; it is never served in part."""
+    change(filled, damage)
+    store = await opened(filled)
+
+    with pytest.raises(UnreadableRecordError, match=told):
+        await store.load_snapshot(CHAT)
+    await store.close()
+
+
+@pytest.mark.parametrize("body", ["zeroblob(40)", "x'c1'", "x'9192a1616162'", "x'91a161'"])
+async def test_unreadable_records(filled, body):
+    """Records on `.out` that cannot be decoded are an error that names the place; none is skipped."""
+    change(filled, f"UPDATE out_segments SET body = {body} WHERE first_seq = 1")
+    store = await opened(filled)
+
+    with pytest.raises(UnreadableRecordError, match=r"\.out of session 'chat' from 1"):
+        await store.read_out(CHAT, after=0)
+    assert len((await store.read_out(CHAT, after=2)).records) == 1
+    await store.close()
+
+
+async def test_unreadable_session(filled):
+    """A session row that cannot be read is an error, not an absent session."""
+    change(filled, "UPDATE sessions SET metadata = CAST('?' AS BLOB)")
+    store = await opened(filled)
+
+    with pytest.raises(UnreadableRecordError, match="its metadata"):
+        await store.find_session(CHAT)
+    await store.close()
