@@ -1,5 +1,66 @@
-"""chatrt: write an agent as an async function, get durable conversations."""
+"""chatrt: write an agent as an async function, get durable conversations.
+
+Every public name is looked up when it is first used, so that the command line and small programs do not pay for what
+they do not touch. Types are in `__init__.pyi`.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ChatAgent": "chatrt.agent",
+    "AgentChat": "chatrt.client",
+    "ChatrtError": "chatrt.errors",
+    "PublicError": "chatrt.errors",
+    "ToolError": "chatrt.errors",
+    "TextStream": "chatrt.generate",
+    "has_tool_call": "chatrt.generate",
+    "step_count_is": "chatrt.generate",
+    "stream_text": "chatrt.generate",
+    "History": "chatrt.history",
+    "ActionEvent": "chatrt.hooks",
+    "BeforeTurnCompleteEvent": "chatrt.hooks",
+    "BootEvent": "chatrt.hooks",
+    "ChatStartEvent": "chatrt.hooks",
+    "HydrateMessagesEvent": "chatrt.hooks",
+    "PrepareMessagesEvent": "chatrt.hooks",
+    "ToolsEvent": "chatrt.hooks",
+    "TurnCompleteEvent": "chatrt.hooks",
+    "TurnStartEvent": "chatrt.hooks",
+    "ValidateMessagesEvent": "chatrt.hooks",
+    "FunctionModel": "chatrt.models",
+    "LiteLLMModel": "chatrt.models",
+    "Model": "chatrt.models",
+    "ScriptedModel": "chatrt.models",
+    "Usage": "chatrt.models",
+    "Session": "chatrt.runtime",
+    "SessionManager": "chatrt.runtime",
+    "create_app": "chatrt.server",
+    "Tool": "chatrt.tools",
+    "ToolContext": "chatrt.tools",
+    "tool": "chatrt.tools",
+    "Turn": "chatrt.turn",
+    "current_turn": "chatrt.turn",
+    "ModelMessage": "chatrt.ui",
+    "UIMessage": "chatrt.ui",
+    "UIMessageChunk": "chatrt.ui",
+}
+
+__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

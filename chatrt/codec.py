@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, cast
 
-import msgpack
+import msgpack  # pyright: ignore[reportMissingTypeStubs]
 import orjson
 
 from chatrt.errors import InvalidJSONError, TooLargeError, UnreadableRecordError
@@ -57,7 +57,7 @@ def loads(data: bytes | str) -> Any:
 
 def pack(value: Any) -> bytes:
     """Encode a JSON-shaped value, bytes allowed, as msgpack."""
-    return cast("bytes", msgpack.packb(value))
+    return cast("bytes", msgpack.packb(value))  # pyright: ignore[reportUnknownMemberType]
 
 
 def unpack(data: bytes) -> Any:
@@ -67,7 +67,7 @@ def unpack(data: bytes) -> Any:
         UnreadableRecordError: If it is not msgpack.
     """
     try:
-        return msgpack.unpackb(data, strict_map_key=False)
+        return cast("Any", msgpack.unpackb(data, strict_map_key=False))  # pyright: ignore[reportUnknownMemberType]
     except (ValueError, msgpack.UnpackException) as error:
         raise UnreadableRecordError("msgpack", str(error)) from None
 
@@ -116,8 +116,7 @@ def check(value: Any, limits: Limits | None = None) -> None:
         match item:
             case dict():
                 _check_depth(depth, limits)
-                items = cast("dict[object, object]", item)
-                for key, child in items.items():
+                for key, child in cast("dict[object, Any]", item).items():
                     if not isinstance(key, str):
                         raise InvalidJSONError("a key is not a string")
                     _check_text(key)

@@ -420,7 +420,7 @@ class ScriptExhaustedError(ModelError):
     status = 500
 
 
-# --- turns, messages and tools ---------------------------------------------------------------------------------------------
+# --- turns, messages and tools --------------------------------------------------------------------------------------
 
 
 class TurnInterruptedError(ChatrtError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -37,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("say what to talk to: a target, or --url and --agent")
     if options.url is not None and options.agent is None:
         raise UsageError("--url needs --agent, the id of the agent")
+    # A target may make an application, which then warns of how it would be served. Nothing is served here.
+    logging.getLogger("chatrt.server").setLevel(logging.ERROR)
     return asyncio.run(_run(options))
 
 
@@ -49,7 +52,7 @@ async def _run(options: argparse.Namespace) -> int:
 @asynccontextmanager
 async def _remote(options: argparse.Namespace) -> AsyncGenerator[AgentChat]:
     token = os.environ.get("CHATRT_SECRET_KEY") or None
-    async with AgentChat(options.agent, id=options.id, base_url=options.url, token=token, timeout=10.0) as chat:
+    async with AgentChat(options.agent, id=options.id, base_url=options.url, token=token, timeout=5.0) as chat:
         yield chat
 
 

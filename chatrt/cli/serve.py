@@ -42,7 +42,10 @@ def run(options: argparse.Namespace) -> int:
     for sig in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sig, _ignore)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        return runner.run(_serve(app, config, options.grace))
+        try:
+            return runner.run(_serve(app, config, options.grace))
+        except SystemExit:
+            return 1  # uvicorn leaves this way when the port is taken, and has said so
 
 
 async def _serve(app: Any, config: uvicorn.Config, grace: float) -> int:

@@ -82,7 +82,7 @@ async def tell_turn_complete(
     raw: UIMessage | None,
     last_seq: int,
 ) -> None:
-    """Fire `on_turn_complete`; what it raises is logged and changes nothing (D5), its changes of the history are kept."""
+    """Fire `on_turn_complete`; what it raises is logged (D5), what it does to the history is kept."""
     context = work.context
     hook = context.agent.hooks.on_turn_complete
     if hook is None:
@@ -111,7 +111,7 @@ async def tell_turn_complete(
     except Exception:
         logger.exception("on_turn_complete failed in chat %s; the turn stays as it was", context.chat_id)
     changes = context.history.changes()
-    if changes.added or changes.advanced or changes.kept < len(context.nodes):
+    if changes.added or changes.advanced or changes.dropped:
         await context.commit([])
 
 

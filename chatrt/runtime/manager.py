@@ -112,9 +112,10 @@ class SessionManager:
             return
         self._sweeper.cancel()
         await asyncio.wait({self._sweeper})
-        busy = {live.run_task for live in self._live.values() if live.run_task is not None and live.running}
-        if busy:
-            await asyncio.wait(busy, timeout=grace)
+        for run in self._runs.values():
+            run.drain()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=grace)
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -277,6 +278,9 @@ class SessionManager:
         except BaseException:
             await asyncio.shield(self._give_back(lease))
             raise
+        else:
+            if self._draining:
+                await self._give_back(lease)
         finally:
             del self._runs[live.row.key]
             if live.row.status == "closed":

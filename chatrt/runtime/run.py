@@ -58,6 +58,7 @@ class Run:
         self._arrived = asyncio.Event()
         self._task = asyncio.current_task()
         self._booted = False
+        self._draining = False
         self.failure: BaseException | None = None
 
     async def serve(self) -> None:
@@ -72,11 +73,11 @@ class Run:
         try:
             await self._arrived.wait()
             await self._recover(unfinished)
-            while True:
+            while not self._draining:
                 record = await self._next()
                 if record is not None:
                     await self._handle(record)
-                elif await self._leave():
+                elif not self._draining and await self._leave():
                     return
         except asyncio.CancelledError:
             if self.failure is not None:
@@ -87,6 +88,11 @@ class Run:
             self._context.writer.abandon()
             self._live.running = None
             enter_turn(None)
+
+    def drain(self) -> None:
+        """End after the work at hand; what waits behind it is another run's."""
+        self._draining = True
+        self._arrived.set()
 
     def lose_lease(self) -> None:
         """Another worker serves the session now: end here, writing nothing."""
@@ -163,11 +169,11 @@ class Run:
 
     async def _next(self) -> Record | None:
         """Return the next input, or None when none came for the agent's idle time."""
-        while not self._queue:
+        while not self._queue and not self._draining:
             self._arrived.clear()
             if not await self._wait_for_arrival():
                 return None
-        return self._queue.popleft()
+        return None if self._draining else self._queue.popleft()
 
     async def _wait_for_arrival(self) -> bool:
         closed = self._live.row.status == "closed"

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -117,7 +117,7 @@ class Work:
         own: Any = self.body.get("clientData")
         default = context.default_client_data
         if isinstance(default, dict) and isinstance(own, dict):
-            own = {**default, **own}
+            own = {**cast("dict[str, Any]", default), **cast("dict[str, Any]", own)}
         self.client_data = context.agent.parse_client_data(default if own is None else own)
         tools = context.agent.tools
         if callable(tools):
@@ -266,7 +266,7 @@ async def call(function: Callable[..., Any], event: Any) -> Any:
     """Call a hook, sync or async, and return its result."""
     result = function(event)
     if inspect.isawaitable(result):
-        return await cast("Awaitable[Any]", result)
+        return await result
     return result
 
 
@@ -286,6 +286,6 @@ def _text_chunks(text: str, text_id: str) -> list[UIMessageChunk]:
     return cast("list[UIMessageChunk]", chunks)
 
 
-async def _each(chunks: Sequence[UIMessageChunk]) -> Any:
+async def _each(chunks: Sequence[UIMessageChunk]) -> AsyncIterator[UIMessageChunk]:
     for chunk in chunks:
         yield chunk

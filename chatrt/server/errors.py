@@ -54,6 +54,7 @@ MESSAGES = {
     "store-error": "The store failed; nothing was written.",
     "store-locked": "The store is in use.",
     "store-unavailable": "The store is not available; nothing was written.",
+    "turn-interrupted": "The answer was interrupted.",
     "unauthorized": "Credentials are needed.",
     "unreadable-record": "What is stored cannot be read.",
 }
@@ -124,7 +125,7 @@ def _headers(error: ChatrtError) -> Iterator[tuple[str, str]]:
         yield "www-authenticate", "Bearer"
     if error.retryable:
         yield "retry-after", str(RETRY_AFTER_SECONDS)
-    if error.status in (408, 413):
+    if error.status == 408:
         yield "connection", "close"  # what is left of the body is not waited for
 
 

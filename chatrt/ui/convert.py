@@ -26,7 +26,7 @@ class HasModelOutput(Protocol):
     """
 
     @property
-    def to_model_output(self) -> Callable[[str, Any, Any], dict[str, Any]] | None: ...
+    def to_model_output(self) -> Callable[[str, Any, Any], Mapping[str, Any]] | None: ...
 
 
 def convert_to_model_messages(
@@ -220,7 +220,7 @@ class _Conversion:
             return {"type": "text", "value": _UNAVAILABLE}
         output = part.get("output")
         if tool is not None and tool.to_model_output is not None:
-            return tool.to_model_output(part["toolCallId"], part.get("input"), output)
+            return dict(tool.to_model_output(part["toolCallId"], part.get("input"), output))
         return {"type": "text" if isinstance(output, str) else "json", "value": output}
 
     def _data(self, part: UIPart) -> list[dict[str, Any]]:

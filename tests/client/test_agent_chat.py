@@ -366,7 +366,9 @@ async def test_client_tool_may_fail(place):
     assert "no colours" in answered.text
 
 
-@pytest.mark.parametrize(("approved", "text", "state"), [(True, "sent", "output-available"), (False, "not sent", "output-denied")])
+@pytest.mark.parametrize(
+    ("approved", "text", "state"), [(True, "sent", "output-available"), (False, "not sent", "output-denied")]
+)
 async def test_approval(place, approved, text, state):
     """An approval runs the tool, a denial does not; both go on in the same message."""
     chat = await place.open()

@@ -19,13 +19,21 @@ class Error(Exception):
 
 
 def any_object(value):
-    if not isinstance(value, dict) or "bad" in value:
+    if not isinstance(value, dict | list) or "bad" in value:
         raise Error("bad arg")
     return value
 
 
+def returning(make):
+    # Coroutines, not threads: what needs no time then completes in the order of the calls, as it does in JavaScript.
+    async def execute(value, context):
+        return make(value)
+
+    return execute
+
+
 def raising(text):
-    def execute(value, context):
+    async def execute(value, context):
         raise Error(text)
 
     return execute
@@ -41,15 +49,15 @@ def make_tools():
         return Tool.from_schema(name, "", {"type": "object"}, execute, validate=any_object, **options)
 
     return [
-        declare("server", lambda value, context: {"got": value}),
+        declare("server", returning(lambda value: {"got": value})),
         declare("thrower", raising("tool-secret")),
         declare("client", None),
         declare("gen", gen),
-        declare("mail", lambda value, context: {"sent": True}, needs_approval=True),
+        declare("mail", returning(lambda value: {"sent": True}), needs_approval=True),
         declare("mailfail", raising("smtp"), needs_approval=True),
-        declare("auto", lambda value, context: 1, needs_approval=ApprovalDecision.approve("policy ok")),
-        declare("never", lambda value, context: 1, needs_approval=ApprovalDecision.deny("policy no")),
-        declare("dyn", lambda value, context: 1, dynamic=True),
+        declare("auto", returning(lambda value: 1), needs_approval=ApprovalDecision.approve("policy ok")),
+        declare("never", returning(lambda value: 1), needs_approval=ApprovalDecision.deny("policy no")),
+        declare("dyn", returning(lambda value: 1), dynamic=True),
     ]
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 from chatrt.models.litellm import LiteLLMModel
 
+ROOT = Path(__file__).parents[2]
+
 
 def run_python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50)
+    """Run code as a fresh process would, without what this process may have told litellm, and return what it prints."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LITELLM_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=50
+    )
     return done.stdout
 
 
-def test_module_does_not_import_litellm(self) -> None:
+def test_module_does_not_import_litellm() -> None:
     """Importing the module, and making a model, leaves litellm, openai and httpx alone."""
     code = (
         "import sys; from chatrt.models.litellm import LiteLLMModel; LiteLLMModel('openai/x');"
@@ -22,7 +30,7 @@ def test_module_does_not_import_litellm(self) -> None:
     assert run_python(code).strip() == "[]"
 
 
-def test_loading_litellm_stays_off_the_network_and_silent(self) -> None:
+def test_loading_litellm_stays_off_the_network_and_silent() -> None:
     """Loading litellm asks no name server, opens no connection, and prints nothing."""
     code = (
         "import asyncio, sys; from chatrt.models.litellm_upstream import load_litellm\n"
@@ -35,6 +43,6 @@ def test_loading_litellm_stays_off_the_network_and_silent(self) -> None:
     assert run_python(code) == ""
 
 
-def test_settings_stay_out_of_the_repr(self) -> None:
+def test_settings_stay_out_of_the_repr() -> None:
     """The repr names the model and shows no setting, as one of them may be a key."""
     assert repr(LiteLLMModel("openai/x", api_key="sk-123456789")) == "LiteLLMModel('openai/x')"

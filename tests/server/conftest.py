@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -16,8 +16,10 @@ from tests.server.kit import KEY, Gates, Kit, make_agent
 
 
 @pytest.fixture
-def gates() -> Gates:
-    return Gates()
+def gates() -> Iterator[Gates]:
+    gates = Gates()
+    yield gates
+    gates.open_all()  # so that no server waits for a turn when it stops
 
 
 @pytest.fixture

@@ -38,6 +38,10 @@ class Gates:
     def __getitem__(self, name: str) -> asyncio.Event:
         return self._gates.setdefault(name, asyncio.Event())
 
+    def open_all(self) -> None:
+        for gate in self._gates.values():
+            gate.set()
+
 
 def text_chunks(*deltas: str, text_id: str = "t") -> list[dict[str, Any]]:
     return [

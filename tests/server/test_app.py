@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import pytest
 from fastapi import FastAPI
@@ -93,15 +92,17 @@ async def test_the_session_manager_is_at_hand(kit):
     assert [row.key.chat_id async for row in kit.sessions.iter_sessions()] == ["c1"]
 
 
-async def test_a_store_that_is_in_use_stops_the_start(serve, caplog):
+async def test_a_store_that_is_in_use_stops_the_start():
     """A second server on the same file does not come up."""
 
     class LockedStore(MemoryStore):
         async def open(self) -> None:
             raise StoreLockedError("/x.db", "pid 1")
 
-    with pytest.raises(SystemExit), caplog.at_level(logging.CRITICAL):
-        await serve(create_app(make_agent(Gates()), store=LockedStore()))
+    app = create_app(make_agent(Gates()), store=LockedStore())
+    with pytest.raises(StoreLockedError):
+        async with app.router.lifespan_context(app):
+            pytest.fail("it came up")
 
 
 async def test_own_routes_come_before_others(serve):

@@ -20,7 +20,7 @@ from chatrt.stores import MemoryStore
 from tests.server.kit import user
 
 CLASSES = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, ChatrtError)]
-OUTSIDE = [cls for cls in CLASSES if cls.status != 500 and not issubclass(cls, InvalidInputError)]
+OUTSIDE = [cls for cls in CLASSES if cls.status != 500 and not issubclass(cls, InvalidInputError | errors.RemoteError)]
 
 
 @pytest.mark.parametrize("cls", [cls for cls in OUTSIDE if not issubclass(cls, errors.ToolError)])

@@ -57,7 +57,9 @@ async def test_history(chat):
     assert await chat.send_message("history").text() == "3"
 
 
-@pytest.mark.parametrize(("output", "text"), [("blue", "answer: blue"), ({"a": [1, "ü"]}, 'answer: {"a":[1,"ü"]}'), (7, "answer: 7")])
+@pytest.mark.parametrize(
+    ("output", "text"), [("blue", "answer: blue"), ({"a": [1, "ü"]}, 'answer: {"a":[1,"ü"]}'), (7, "answer: 7")]
+)
 async def test_ask(chat, output, text):
     """`ask Q` calls the client's tool with the question and tells its output in the same message."""
     asked = await chat.send_message("ask which colour").result()
@@ -84,7 +86,9 @@ async def test_approve(chat, approved, output, text):
     assert (answered.text, answered.tool_results[0].output) == (text, output)
 
 
-@pytest.mark.parametrize(("approved", "output", "text"), [(True, {"ok": True}, "done: the thing"), (False, None, "denied")])
+@pytest.mark.parametrize(
+    ("approved", "output", "text"), [(True, {"ok": True}, "done: the thing"), (False, None, "denied")]
+)
 async def test_confirm(chat, approved, output, text):
     """`confirm W` does W when that is allowed."""
     asked = await chat.send_message("confirm the thing").result()
@@ -195,7 +199,9 @@ async def test_edit(chat):
     assert messages[0]["id"] == "m1"
 
 
-@pytest.mark.parametrize("action", [{"type": "rollback", "targetMessageId": "x"}, {"type": "edit", "messageId": "x", "text": "y"}])
+@pytest.mark.parametrize(
+    "action", [{"type": "rollback", "targetMessageId": "x"}, {"type": "edit", "messageId": "x", "text": "y"}]
+)
 async def test_unknown_message(chat, action):
     """An action on a message that is not there fails (D4)."""
     await chat.send_message("echo one").text()
@@ -233,6 +239,8 @@ def test_import_leaves_no_trace(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CHATRT_")}
     environment["PYTHONPATH"] = os.getcwd()
     code = "import chatrt.testing.playbook as p; print(p.app.state.sessions.agents['playbook'])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "ChatAgent('playbook')"
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,346 @@
+// Runs one scenario with the real useChat hook of one ai version. Usage: node usechat.mjs <5|6|7> <scenario> <base URL>
+//
+// Prints one JSON line: what the hook showed, and what went over the wire.
+
+import { GlobalWindow } from "happy-dom";
+
+const [version, scenario, base] = process.argv.slice(2);
+
+// React needs a document; everything that talks to the network stays Node's own.
+const page = new GlobalWindow({ url: base });
+globalThis.window = page;
+globalThis.document = page.document;
+Object.defineProperty(globalThis, "navigator", { value: page.navigator, configurable: true });
+process.env.NODE_ENV = "production";
+
+const { createElement } = await import("react");
+const { createRoot } = await import("react-dom/client");
+const ai = await import(`ai-v${version}`);
+const { useChat } = await import(`react-v${version}`);
+
+const API = `${base}/api/chat/playbook`;
+const DEADLINE_MS = 20_000;
+const requests = []; // {method, url, status, body: what came back}
+
+/** The versions share a server; every scenario of each has a chat of its own. */
+const chatId = (name) => `${name}-v${version}`;
+
+/** Node's fetch, which remembers every byte that came back. */
+async function recordingFetch(url, options = {}) {
+  const entry = { method: options.method ?? "GET", url: String(url), sent: options.body, status: 0, body: "" };
+  requests.push(entry);
+  const response = await fetch(url, options);
+  entry.status = response.status;
+  if (!response.body) return response;
+  const decoder = new TextDecoder();
+  const tap = new TransformStream({
+    transform(bytes, out) {
+      entry.body += decoder.decode(bytes, { stream: true });
+      out.enqueue(bytes);
+    },
+  });
+  return new Response(response.body.pipeThrough(tap), { status: response.status, headers: response.headers });
+}
+
+/** A component that uses the hook, mounted like a page. */
+class Page {
+  statuses = [];
+  data = [];
+  errors = [];
+  finishes = 0;
+  calls = [];
+
+  constructor(name, options = {}) {
+    const id = chatId(name);
+    this.transport = new ai.DefaultChatTransport({ api: API, fetch: recordingFetch });
+    this.root = createRoot(document.body.appendChild(document.createElement("div")));
+    const Chat = () => {
+      this.chat = useChat({
+        id,
+        transport: this.transport,
+        onData: (part) => void this.data.push(structuredClone(part)), // v5 changes it later
+        onError: (error) => this.errors.push(error.message),
+        onFinish: () => this.finishes++,
+        onToolCall: ({ toolCall }) => void this.calls.push(toolCall.toolName),
+        ...options,
+      });
+      if (this.statuses.at(-1) !== this.chat.status) this.statuses.push(this.chat.status);
+      return null;
+    };
+    this.root.render(createElement(Chat));
+  }
+
+  async until(what, condition) {
+    const end = Date.now() + DEADLINE_MS;
+    while (!(this.chat && condition(this.chat))) {
+      if (Date.now() > end) {
+        throw new Error(`never: ${what}; ${JSON.stringify({ status: this.chat?.status, messages: this.chat?.messages, errors: this.errors })}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  mounted() {
+    return this.until("mounted", () => true);
+  }
+
+  /** Wait for the answer of the request that was just made. */
+  async settled(what = "settled") {
+    await this.until(what, (chat) => chat.status === "ready" || chat.status === "error");
+  }
+
+  async say(text, options) {
+    await this.chat.sendMessage({ text, ...options });
+    await this.settled(`answer to ${text}`);
+  }
+
+  get last() {
+    return this.chat.messages.at(-1);
+  }
+
+  get texts() {
+    return this.chat.messages.map(textOf);
+  }
+
+  close() {
+    this.root.unmount();
+  }
+}
+
+function textOf(message) {
+  return message.parts.filter((part) => part.type === "text").map((part) => part.text).join("");
+}
+
+const toolParts = (message) => message.parts.filter((part) => part.type.startsWith("tool-"));
+const posts = () => requests.filter((request) => request.method === "POST");
+
+async function open(id, options) {
+  const opened = new Page(id, options);
+  await opened.mounted();
+  return opened;
+}
+
+async function stored(name) {
+  const response = await fetch(`${API}/${encodeURIComponent(chatId(name))}/messages`);
+  return (await response.json()).messages;
+}
+
+async function until(condition) {
+  const end = Date.now() + DEADLINE_MS;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error(`never: ${condition}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** Give the output of a client tool, by the name the version has for it. */
+function giveOutput(chat, toolCallId, output) {
+  const give = chat.addToolOutput ?? chat.addToolResult;
+  return give({ tool: "ask_user", toolCallId, output });
+}
+
+const answersTools = { sendAutomaticallyWhen: ai.lastAssistantMessageIsCompleteWithToolCalls };
+const answersApprovals = { sendAutomaticallyWhen: ai.lastAssistantMessageIsCompleteWithApprovalResponses };
+
+/** Ask for something that needs an approval, give or refuse it, and wait for the continued answer. */
+async function approval(text, approved, expected) {
+  const page = await open(`chat-${expected}`, answersApprovals);
+  await page.say(text);
+  const [asked] = toolParts(page.last);
+  const before = { state: asked.state, input: asked.input };
+  await page.chat.addToolApprovalResponse({ id: asked.approval.id, approved });
+  await page.until("continued", () => page.texts.at(-1) === expected);
+  await page.settled();
+  const [after] = toolParts(page.last);
+  await page.say("history");
+  return { before, after: { state: after.state, output: after.output }, texts: page.texts, posts: posts().length, errors: page.errors };
+}
+
+const scenarios = {
+  async send() {
+    const page = await open("chat-send");
+    await page.say("echo Hello, world");
+    return { texts: page.texts, statuses: page.statuses, finishes: page.finishes, role: page.last.role, id: page.last.id };
+  },
+
+  async "second-turn"() {
+    const page = await open("chat/odd: %c");
+    await page.say("echo one");
+    await page.say("history");
+    return { texts: page.texts };
+  },
+
+  async edit() {
+    const page = await open("chat-edit");
+    await page.say("echo one");
+    await page.say("echo two");
+    await page.say("history", { messageId: page.chat.messages[0].id });
+    return { texts: page.texts };
+  },
+
+  async regenerate() {
+    const page = await open("chat-regenerate");
+    await page.say("echo one");
+    await page.say("history");
+    const first = page.last.id;
+    await page.chat.regenerate();
+    await page.settled();
+    const second = page.last.id;
+    const texts = page.texts;
+    await page.chat.regenerate({ messageId: page.chat.messages[1].id });
+    await page.settled();
+    return { texts, renewed: first !== second, afterEarlier: page.texts };
+  },
+
+  async resume() {
+    const page = await open("chat-resume");
+    void page.chat.sendMessage({ text: "count 60" });
+    await page.until("the middle", () => page.last?.role === "assistant" && page.texts[1].includes("w9 "));
+    const seen = page.texts[1];
+    await page.chat.stop(); // drops the connection, as leaving the page does
+    page.close();
+    const messages = [...(await stored("chat-resume"))];
+    const again = await open("chat-resume", { messages, resume: true });
+    await again.until("resumed", () => again.texts.some((text) => text.includes("w0 ")));
+    await again.settled();
+    return { seen, texts: again.texts.filter((text) => text.includes("w")), errors: again.errors, statuses: again.statuses };
+  },
+
+  async "resume-with-history"() {
+    const page = await open("chat-resume-kept");
+    void page.chat.sendMessage({ text: "count 60" });
+    await page.until("the middle", () => page.last?.role === "assistant" && page.texts[1].includes("w9 "));
+    const messages = structuredClone(page.chat.messages);
+    await page.chat.stop();
+    page.close();
+    const again = await open("chat-resume-kept", { messages, resume: true });
+    await again.until("resumed", () => again.texts[1].includes("w59 "));
+    await again.settled();
+    return { texts: again.texts, ids: again.chat.messages.map((message) => message.id), before: messages.map((one) => one.id), errors: again.errors };
+  },
+
+  async "resume-idle"() {
+    const unknown = await open("chat-nobody", { resume: true });
+    await until(() => requests.length === 1 && requests[0].status);
+    const page = await open("chat-idle");
+    await page.say("echo one");
+    await page.chat.resumeStream();
+    const resumes = requests.filter((request) => request.method === "GET").map((request) => request.status);
+    return { resumes, statuses: page.statuses, unknown: unknown.statuses, texts: page.texts, errors: [...page.errors, ...unknown.errors] };
+  },
+
+  async stop() {
+    const page = await open("chat-stop");
+    void page.chat.sendMessage({ text: "sleep" });
+    await page.until("the first word", () => page.last?.role === "assistant" && page.texts[1].length > 0);
+    await page.chat.stop();
+    await page.settled("stopped");
+    const started = Date.now();
+    await page.say("echo after");
+    const took = Date.now() - started;
+    const messages = await stored("chat-stop");
+    return { texts: page.texts, took, stored: messages.map((message) => [message.role, textOf(message).length > 0]), errors: page.errors };
+  },
+
+  async "client-tool"() {
+    const page = await open("chat-tool", answersTools);
+    await page.say("ask Which colour?");
+    const [asked] = toolParts(page.last);
+    const before = { type: asked.type, state: asked.state, input: asked.input, calls: [...page.calls] };
+    const id = page.last.id;
+    await giveOutput(page.chat, asked.toolCallId, "blue");
+    await page.until("continued", () => page.texts.at(-1) === "answer: blue");
+    await page.settled();
+    const [after] = toolParts(page.last);
+    await page.say("history");
+    return { before, after: { state: after.state, output: after.output }, sameMessage: page.chat.messages[1].id === id, texts: page.texts, posts: posts().length, errors: page.errors };
+  },
+
+  async "client-tool-object"() {
+    const page = await open("chat-object", answersTools);
+    await page.say("ask Which colour?");
+    await giveOutput(page.chat, toolParts(page.last)[0].toolCallId, { colour: "blue", shades: [1, 2] });
+    await page.until("continued", () => page.texts.at(-1)?.startsWith("answer: "));
+    await page.settled();
+    return { texts: page.texts, posts: posts().length };
+  },
+
+  async "resume-continuation"() {
+    const page = await open("chat-long", answersTools);
+    await page.say("asklong 60");
+    const id = page.last.id;
+    await giveOutput(page.chat, toolParts(page.last)[0].toolCallId, "go on");
+    await page.until("the middle", () => page.texts[1].includes("w9 "));
+    const messages = structuredClone(page.chat.messages);
+    await page.chat.stop();
+    page.close();
+    const again = await open("chat-long", { messages, resume: true });
+    await again.until("resumed", () => again.texts[1].includes("w59 "));
+    await again.settled();
+    const [tool] = toolParts(again.last);
+    return { texts: again.texts, sameMessage: again.last.id === id, tool: { state: tool.state, output: tool.output }, tools: toolParts(again.last).length, errors: again.errors, calls: again.calls };
+  },
+
+  "approve-yes": () => approval("approve ada@example.com", true, "sent"),
+  "approve-no": () => approval("approve ada@example.com", false, "not sent"),
+  "confirm-yes": () => approval("confirm the move", true, "done: the move"),
+  "confirm-no": () => approval("confirm the move", false, "denied"),
+
+  async "server-tool"() {
+    const page = await open("chat-add");
+    await page.say("tool 2+3");
+    const [tool] = toolParts(page.last);
+    return { tool: { type: tool.type, state: tool.state, input: tool.input, output: tool.output }, texts: page.texts };
+  },
+
+  async fail() {
+    const page = await open("chat-fail");
+    await page.say("fail");
+    const status = page.chat.status;
+    const message = page.chat.error?.message;
+    await page.say("echo after");
+    const everything = requests.map((request) => request.body).join("") + JSON.stringify(await stored("chat-fail"));
+    return { status, message, leaked: everything.includes("boom-secret"), last: page.texts.at(-1), bytes: everything.length };
+  },
+
+  async data() {
+    const page = await open("chat-data");
+    await page.say("data");
+    const parts = page.last.parts.filter((part) => part.type.startsWith("data-")).map(({ type, id, data }) => ({ type, id, data }));
+    const heard = page.data.map(({ type, data }) => ({ type, data }));
+    return { parts, heard };
+  },
+
+  async meta() {
+    const page = await open("chat-meta");
+    await page.say("meta");
+    return { metadata: page.last.metadata };
+  },
+
+  async think() {
+    const page = await open("chat-think");
+    await page.say("think");
+    const parts = page.last.parts.filter((part) => ["reasoning", "text"].includes(part.type));
+    return { parts: parts.map(({ type, state, text }) => ({ type, state, some: text.length > 0 })) };
+  },
+
+  async source() {
+    const page = await open("chat-source");
+    await page.say("source");
+    return { parts: page.last.parts.filter((part) => part.type !== "step-start") };
+  },
+
+  async file() {
+    const page = await open("chat-file");
+    await page.say("file");
+    return { parts: page.last.parts.filter((part) => part.type !== "step-start") };
+  },
+};
+
+try {
+  const result = await scenarios[scenario]();
+  console.log(JSON.stringify({ result }));
+} catch (error) {
+  console.log(JSON.stringify({ failed: String(error?.stack ?? error), requests }));
+}
+process.exit();
