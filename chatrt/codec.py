@@ -120,9 +120,7 @@ def check(value: Any, limits: Limits | None = None) -> None:
                     if not isinstance(key, str):
                         raise InvalidJSONError("a key is not a string")
                     _check_text(key)
-                    if key == "__proto__" or (
-                        key == "constructor" and isinstance(child, dict) and "prototype" in child
-                    ):
+                    if _poisons_prototypes(key, child):
                         raise InvalidJSONError(f"the key {key!r} is not allowed")
                     stack.append((child, depth + 1))
             case list():
@@ -130,6 +128,10 @@ def check(value: Any, limits: Limits | None = None) -> None:
                 stack.extend((child, depth + 1) for child in cast("list[object]", item))
             case _:
                 _check_scalar(item)
+
+
+def _poisons_prototypes(key: str, child: object) -> bool:
+    return key == "__proto__" or (key == "constructor" and isinstance(child, dict) and "prototype" in child)
 
 
 def _check_depth(depth: int, limits: Limits) -> None:

@@ -160,16 +160,9 @@ async def test_a_stream_is_read_once(place, second):
     chat = await place.open()
     stream = chat.send_message("echo x")
     await stream.text()
+    ways = {"text": stream.text, "result": stream.result, "chunks": stream.__aiter__, "messages": stream.messages}
     with pytest.raises(UsageError, match=r"text\(\)"):
-        match second:
-            case "chunks":
-                stream.__aiter__()
-            case "text":
-                await stream.text()
-            case "result":
-                await stream.result()
-            case "messages":
-                stream.messages()
+        await ways[second]()
 
 
 async def test_no_number_before_it_is_sent(place):
@@ -246,11 +239,12 @@ async def test_failed_turn_raises_where_only_the_answer_is_returned(place, mode)
     """`text()` and `messages()` raise the failure of the turn with its code."""
     chat = await place.open()
     stream = chat.send_message("fail")
+
+    async def read_all() -> None:
+        _ = [message async for message in stream.messages()]
+
     with pytest.raises(TurnFailedError) as caught:
-        if mode == "text":
-            await stream.text()
-        else:
-            _ = [message async for message in stream.messages()]
+        await (stream.text() if mode == "text" else read_all())
     assert caught.value.turn_code == "internal-error"
     assert caught.value.error_id
 

@@ -6,6 +6,7 @@ import { Refused, Wire, mayHeal, newId } from "./wire.js";
 const SILENCE_MS = 45_000; // the server sends a heartbeat every 15 s
 const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 5_000;
+const ACK_MS = 2_000;
 const ENDINGS = { stopped: "Stopped", interrupted: "Interrupted: the server went away during this answer" };
 
 /**
@@ -215,9 +216,10 @@ export class Conversation extends EventTarget {
   /** Take in one record; what was read already (after a reload of the messages) is passed over. */
   async #record({ event, id, data }) {
     const seq = Number(id);
+    const body = JSON.parse(data);
+    if (event === "turn-complete") this.#ended(body);
     if (seq <= this.#cursor) return;
     this.#cursor = seq;
-    const body = JSON.parse(data);
     if (event === "turn-start") await this.#turnStart(seq, body);
     else if (event === "turn-complete") await this.#turnComplete(seq, body);
     else if (event === "gap") await this.#load();
@@ -226,6 +228,8 @@ export class Conversation extends EventTarget {
   }
 
   async #turnStart(seq, { inSeq, messageId, message }) {
+    // The answer may begin before the acknowledgement of the question is here.
+    await Promise.race([this.#sending, new Promise((resolve) => setTimeout(resolve, ACK_MS))]);
     this.#foreign = !this.outgoing.some((entry) => entry.seq === inSeq);
     if (this.#foreign) {
       // Somebody else sent this: the history says what the turn stands on, and another window what was said.
@@ -258,14 +262,18 @@ export class Conversation extends EventTarget {
     else this.messages.push(message);
   }
 
-  async #turnComplete(seq, { inSeq, trigger, status, error, messageId }) {
-    const shown = this.#reducer?.message;
+  /** Say how a turn ended; the messages themselves do not. */
+  #ended({ status, error, messageId }) {
+    if (messageId && ENDINGS[status]) this.endings.set(messageId, ENDINGS[status]);
+    this.problem = status === "failed" ? (error?.message ?? "The answer failed.") : "";
+    this.#changed();
+  }
+
+  async #turnComplete(seq, { inSeq, trigger, status }) {
     this.#settled = Math.max(this.#settled, inSeq);
     this.#forgetUpTo(inSeq);
     this.running = null;
     this.#reducer = null;
-    if (messageId && ENDINGS[status]) this.endings.set(messageId, ENDINGS[status]);
-    this.problem = status === "failed" ? (error?.message ?? shown?.error ?? "The answer failed.") : "";
     // The history decides what remains of an answer that did not end well, and what an action did.
     if (this.#foreign || trigger === "action" || status !== "completed") await this.#load();
     if (this.#cursor < seq) this.#cursor = seq;

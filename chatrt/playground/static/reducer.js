@@ -158,9 +158,7 @@ export class Reducer {
       case "file":
       case "source-url":
       case "source-document":
-        return void this.#push({ ...chunk });
-      case "error":
-        this.message.error = chunk.errorText;
+        this.#push({ ...chunk });
     }
   }
 }
