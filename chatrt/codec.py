@@ -38,7 +38,8 @@ def dumps(value: Any) -> bytes:
         InvalidJSONError: If the value is not JSON-shaped: foreign types, lone surrogates, integers over 64 bits.
     """
     try:
-        return orjson.dumps(value)
+        # A copy of the right size: orjson hands out blocks of 1 KiB and more, which costs 2 us where many are kept.
+        return b"%b" % orjson.dumps(value)
     except TypeError as error:
         raise InvalidJSONError(str(error)) from None
 

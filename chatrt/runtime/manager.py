@@ -21,6 +21,7 @@ from chatrt.errors import (
     UsageError,
 )
 from chatrt.ids import Ids, RandomIds
+from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.run import Run
 from chatrt.runtime.session import LiveSession, Session
 from chatrt.stores import Lease, SessionKey, SessionRow, SessionStatus, Store, open_store
@@ -62,6 +63,7 @@ class SessionManager:
         self.store = open_store(store) if isinstance(store, str) else store
         self.clock = clock or SystemClock()
         self.ids = ids or RandomIds()
+        self._flusher = Flusher(self.store, self.clock)
         self._lease_ttl = lease_ttl
         self._owner = RandomIds().new("worker")
         self._live: WeakValueDictionary[SessionKey, LiveSession] = WeakValueDictionary()
@@ -120,6 +122,7 @@ class SessionManager:
             task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks))
+        await self._flusher.aclose()
         for live in self._live.values():
             live.outbox.end()
         await self.store.close()
@@ -271,7 +274,7 @@ class SessionManager:
             live.run_task = None
 
     async def _run(self, live: LiveSession, lease: Lease) -> None:
-        run = Run(live, lease, self.clock, self.ids)
+        run = Run(live, lease, self._flusher, self.ids)
         self._runs[live.row.key] = run
         try:
             await run.serve()

@@ -11,15 +11,13 @@ store; a reader that lags costs nothing but its own reading.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
-from chatrt.clock import Clock
 from chatrt.codec import dumps
-from chatrt.errors import CursorAheadError, StaleEpochError, StoreError, StoreUnavailableError
+from chatrt.errors import CursorAheadError, StoreError, StoreUnavailableError
+from chatrt.runtime.flusher import Flusher
 from chatrt.stores import Commit, Lease, NewRecord, Record, SessionKey, Store
-
-logger = logging.getLogger("chatrt.runtime")
 
 BUFFER_BYTES = 2 * 1024 * 1024
 """What the shared buffer of one session may hold before its older half is dropped."""
@@ -29,10 +27,6 @@ BATCH_RECORDS = 512
 
 PENDING_BYTES = 1024 * 1024
 """What may wait for the store before the writer has to wait too."""
-
-RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 4.0)
-"""How long to wait between attempts while the store is unavailable."""
-
 
 class Outbox:
     """The readable side of `.out`."""
@@ -157,17 +151,17 @@ class OutboxWriter:
     """The writing side of `.out`, held by the one run that has the lease."""
 
     def __init__(
-        self, outbox: Outbox, store: Store, lease: Lease, clock: Clock, on_failure: Callable[[StoreError], None]
+        self, outbox: Outbox, flusher: Flusher, lease: Lease, on_failure: Callable[[StoreError], None]
     ) -> None:
+        self.lease = lease
         self._outbox = outbox
-        self._store = store
-        self._lease = lease
-        self._clock = clock
+        self._flusher = flusher
         self._on_failure = on_failure
         self._pending: list[NewRecord] = []
         self._pending_bytes = 0
-        self._task: asyncio.Task[None] | None = None
-        self._scheduled = False
+        self._marked = False
+        self._under_way = False
+        self._settling: asyncio.Event | None = None
         self._committing = False
         self._failure: StoreError | None = None
 
@@ -175,9 +169,9 @@ class OutboxWriter:
         """Append a record soon; it is published when it is stored."""
         self._pending.append(NewRecord(kind, body))
         self._pending_bytes += len(body)
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._start)
+        if not self._marked:
+            self._marked = True
+            self._flusher.mark(self)
 
     @property
     def crowded(self) -> bool:
@@ -190,10 +184,8 @@ class OutboxWriter:
         Raises:
             StoreError: If it cannot be stored; the run is over then.
         """
-        while self._failure is None and (self._pending or self._task is not None):
-            self._start()
-            if self._task is not None:
-                await asyncio.shield(self._task)
+        while self._failure is None and (self._pending or self._under_way):
+            await self._next_landing()
         if self._failure is not None:
             raise self._failure
 
@@ -205,63 +197,58 @@ class OutboxWriter:
         """
         self._committing = True
         try:
-            if self._task is not None:
-                await asyncio.shield(self._task)
+            while self._under_way:
+                await self._next_landing()
             if self._failure is not None:
                 raise self._failure
             records = [*self._pending, *commit.records]
             self._pending, self._pending_bytes = [], 0
-            whole = Commit(
-                records=records,
-                nodes=commit.nodes,
-                leaf_id=commit.leaf_id,
-                in_cursor=commit.in_cursor,
-                state=commit.state,
-                trim_to=commit.trim_to,
-            )
-            at = self._clock.now()
-            first_seq = await self._insist(lambda: self._store.commit(self._lease, whole, at=at))
+            whole = replace(commit, records=records)
+            at = self._flusher.clock.now()
+            first_seq = await self._flusher.insist(lambda: self._flusher.store.commit(self.lease, whole, at=at))
             if records:
                 self._outbox.publish(first_seq, at, records)
             return self._outbox.last_seq
         finally:
             self._committing = False
-            self._start()
+            if self._pending and not self._marked:
+                self._marked = True
+                self._flusher.mark(self)
 
     def abandon(self) -> None:
         """Write nothing more; what was not stored is lost."""
         self._pending = []
         self._failure = self._failure or StoreUnavailableError("the run is over")
-        if self._task is not None:
-            self._task.cancel()
 
-    def _start(self) -> None:
-        self._scheduled = False
-        if self._pending and self._task is None and not self._committing and self._failure is None:
-            self._scheduled = True  # the task itself looks for what is pushed while it runs
-            self._task = asyncio.get_running_loop().create_task(self._append_groups())
+    # --- what the flusher calls
 
-    async def _append_groups(self) -> None:
-        try:
-            while self._pending and not self._committing:
-                group, self._pending, self._pending_bytes = self._pending, [], 0
-                at = self._clock.now()
-                first_seq = await self._insist(lambda: self._store.append_out(self._lease, group, at=at))  # noqa: B023
-                self._outbox.publish(first_seq, at, group)
-        except StoreError as error:
-            self._failure = error
-            self._on_failure(error)
-        finally:
-            self._task = None
-            self._scheduled = False
+    def take(self) -> list[NewRecord]:
+        """Hand over what is pending; while a commit is under way it goes with that."""
+        self._marked = False
+        if self._committing or self._failure is not None or not self._pending:
+            return []
+        self._under_way = True
+        taken, self._pending, self._pending_bytes = self._pending, [], 0
+        return taken
 
-    async def _insist(self, write: Callable[[], Awaitable[int]]) -> int:
-        for delay in RETRY_SECONDS:
-            try:
-                return await write()
-            except StaleEpochError:
-                raise
-            except StoreUnavailableError as error:
-                logger.warning("the store is unavailable, trying again in %s s: %s", delay, error)
-                await self._clock.sleep(delay)
-        return await write()
+    def landed(self, records: Sequence[NewRecord], first_seq: int, at: float) -> None:
+        """Publish what is stored."""
+        self._under_way = False
+        self._outbox.publish(first_seq, at, records)
+        self._announce()
+
+    def failed(self, error: StoreError) -> None:
+        """End the run: it cannot write any more."""
+        self._under_way = False
+        self._failure = error
+        self._on_failure(error)
+        self._announce()
+
+    def _announce(self) -> None:
+        if self._settling is not None:
+            self._settling.set()
+            self._settling = None
+
+    async def _next_landing(self) -> None:
+        self._settling = self._settling or asyncio.Event()
+        await self._settling.wait()

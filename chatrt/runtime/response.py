@@ -14,9 +14,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Collection, Iterable
 from typing import Any, cast
 
-import orjson
-
 from chatrt.codec import clean_text, dumps
+from chatrt.errors import InvalidJSONError
 from chatrt.runtime.merge import has_approved_calls
 from chatrt.runtime.outbox import OutboxWriter
 from chatrt.ui import (
@@ -196,8 +195,8 @@ class Response:
             return
         known = cast("UIMessageChunk", chunk)
         try:
-            body = orjson.dumps(chunk)
-        except TypeError:
+            body = dumps(chunk)
+        except InvalidJSONError:
             known = cast("UIMessageChunk", clean_text(chunk))
             body = dumps(known)
         self._reducer.apply(known)

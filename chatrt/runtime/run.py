@@ -13,7 +13,6 @@ import logging
 from collections import deque
 from typing import Any
 
-from chatrt.clock import Clock
 from chatrt.codec import loads
 from chatrt.errors import StaleEpochError, StoreError
 from chatrt.history import History
@@ -22,6 +21,7 @@ from chatrt.ids import Ids
 from chatrt.runtime.actions import ActionWork
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.finish import finish
+from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.outbox import OutboxWriter
 from chatrt.runtime.recovery import UnfinishedTurn, close_unfinished_turn, find_unfinished_turn
 from chatrt.runtime.session import LiveSession, RunningTurn
@@ -40,14 +40,15 @@ class Run:
     Args:
         live: The session.
         lease: The right to serve it.
-        clock: For the idle time.
+        flusher: Stores what the run writes.
         ids: For messages, nodes and errors.
     """
 
-    def __init__(self, live: LiveSession, lease: Lease, clock: Clock, ids: Ids) -> None:
+    def __init__(self, live: LiveSession, lease: Lease, flusher: Flusher, ids: Ids) -> None:
         self.lease = lease
+        self._flusher = flusher
         self._live = live
-        self._clock = clock
+        self._clock = flusher.clock
         self._ids = ids
         self._queue: deque[Record] = deque()
         self._read_cursor = 0
@@ -114,7 +115,7 @@ class Run:
             ids=self._ids,
             history=live.history,
             state=state,
-            writer=OutboxWriter(live.outbox, live.store, self.lease, self._clock, self._give_up),
+            writer=OutboxWriter(live.outbox, self._flusher, self.lease, self._give_up),
             default_client_data=live.row.client_data,
             continuation=state.runs > 0,
             settled_up_to=self._settled_up_to,

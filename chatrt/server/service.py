@@ -45,7 +45,7 @@ class Service:
             self._started = False
 
     def drain(self) -> None:
-        """Take no new work and end the open streams: the server is about to stop."""
+        """Take no new work and end the open streams: the server is about to stop. Call it in the application's loop."""
         self.streams.drain()
 
     def check_agent(self, agent: str) -> None:

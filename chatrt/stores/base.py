@@ -14,9 +14,10 @@ Rules that hold for every filling, and that `chatrt.testing.store_suite` checks:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
 
+from chatrt.errors import StaleEpochError
 from chatrt.ui import UIMessage
 
 InKind = Literal["message", "regenerate", "action", "stop", "close"]
@@ -53,15 +54,13 @@ class SessionRow:
     closed_reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewRecord:
+class NewRecord(NamedTuple):
     """A record before it has a place: its kind and its body as encoded JSON."""
 
     kind: str
     body: bytes
 
 
-@dataclass(slots=True, eq=False)
 class Record:
     """An entry of `.in` or `.out`.
 
@@ -73,11 +72,17 @@ class Record:
         frames: Encodings that wires made of this record, kept so that all readers share them.
     """
 
-    seq: int
-    at: int
-    kind: str
-    body: bytes
-    frames: dict[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
+    __slots__ = ("at", "body", "frames", "kind", "seq")
+
+    def __init__(self, seq: int, at: int, kind: str, body: bytes) -> None:
+        self.seq = seq
+        self.at = at
+        self.kind = kind
+        self.body = body
+        self.frames: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"Record(seq={self.seq}, at={self.at}, kind={self.kind!r}, body={self.body!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +302,15 @@ class Store(Protocol):
 
         Raises:
             StaleEpochError: If the lease is over; nothing was written.
+        """
+        ...
+
+    async def append_out_groups(
+        self, groups: Sequence[tuple[Lease, Sequence[NewRecord]]], *, at: float
+    ) -> list[int | StaleEpochError]:
+        """Append to many sessions in one transaction; returns the seq of each group's first record.
+
+        A group whose lease is over has the error in its place and writes nothing; the others are not touched by it.
         """
         ...
 

@@ -243,6 +243,17 @@ class MemoryStore:
     async def append_out(self, lease: Lease, records: Sequence[NewRecord], *, at: float) -> int:
         return _append_out(self._get_held(lease), records, at)
 
+    async def append_out_groups(
+        self, groups: Sequence[tuple[Lease, Sequence[NewRecord]]], *, at: float
+    ) -> list[int | StaleEpochError]:
+        first_seqs: list[int | StaleEpochError] = []
+        for lease, records in groups:
+            try:
+                first_seqs.append(_append_out(self._get_held(lease), records, at))
+            except StaleEpochError as error:
+                first_seqs.append(error)
+        return first_seqs
+
     async def read_out(self, key: SessionKey, *, after: int, limit: int = 1000) -> OutPage:
         stored = self._get(key)
         records: list[Record] = []

@@ -17,7 +17,7 @@ from os import PathLike
 from typing import Any, TypeVar
 
 from chatrt.codec import dumps
-from chatrt.errors import StoreUnavailableError
+from chatrt.errors import StaleEpochError, StoreUnavailableError
 from chatrt.stores import sqlite_reads as reads
 from chatrt.stores import sqlite_writes as writes
 from chatrt.stores.base import (
@@ -225,6 +225,12 @@ class SQLiteStore:
 
     async def append_out(self, lease: Lease, records: Sequence[NewRecord], *, at: float) -> int:
         return await self._write(writes.append_out, lease, writes.Segment.encode(records), at)
+
+    async def append_out_groups(
+        self, groups: Sequence[tuple[Lease, Sequence[NewRecord]]], *, at: float
+    ) -> list[int | StaleEpochError]:
+        encoded = [(lease, writes.Segment.encode(records)) for lease, records in groups]
+        return await self._write(writes.append_out_groups, encoded, at)
 
     async def read_out(self, key: SessionKey, *, after: int, limit: int = 1000) -> OutPage:
         query = partial(reads.read_out, key=key, after=after, limit=limit)

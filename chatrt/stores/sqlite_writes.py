@@ -195,7 +195,7 @@ class Segment:
 
     @classmethod
     def encode(cls, records: Sequence[NewRecord]) -> Segment:
-        return cls(len(records), pack([(record.kind, record.body) for record in records]))
+        return cls(len(records), pack(list(records)))
 
 
 def append_out(connection: sqlite3.Connection, lease: Lease, segment: Segment, at: float) -> int:
@@ -207,6 +207,19 @@ def append_out(connection: sqlite3.Connection, lease: Lease, segment: Segment, a
     if not rows:
         raise StaleEpochError(key.chat_id, lease.epoch)
     return rows[0][0]
+
+
+def append_out_groups(
+    connection: sqlite3.Connection, groups: Sequence[tuple[Lease, Segment]], at: float
+) -> list[int | StaleEpochError]:
+    """One guarded statement for each group: one that is refused has written nothing."""
+    first_seqs: list[int | StaleEpochError] = []
+    for lease, segment in groups:
+        try:
+            first_seqs.append(append_out(connection, lease, segment, at))
+        except StaleEpochError as error:
+            first_seqs.append(error)
+    return first_seqs
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ async def is_busy(session: Session, store: Store, state: SessionState) -> bool:
     """
     if state.status != "running":
         return False
-    if session.running is not None or session.outbox.last_seq > state.cursor:
+    if session.running is not None or await look_up_tail(session, state.cursor) > state.cursor:
         return True
     waiting = await store.read_in(session.key, after=state.in_cursor)
     return any(record.kind not in NEVER_ANSWERED for record in waiting)

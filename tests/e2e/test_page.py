@@ -18,9 +18,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 
 
 @pytest.fixture(scope="module")
-def demo(serve):
+def demo(start_server):
     """The demo as `make demo` serves it, a little faster."""
-    return serve("examples/01_demo.py:app", CHATRT_DEMO_PAUSE="0.02")
+    return start_server("examples/01_demo.py:app", CHATRT_DEMO_PAUSE="0.02")
 
 
 @pytest.fixture

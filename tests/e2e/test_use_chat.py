@@ -20,9 +20,9 @@ Run = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def url(serve) -> str:
+def url(start_server) -> str:
     """One playbook for all scenarios: each has a chat of its own."""
-    return serve("chatrt.testing.playbook:app").url
+    return start_server("chatrt.testing.playbook:app").url
 
 
 @pytest.fixture(params=VERSIONS, ids=[f"ai{version}" for version in VERSIONS])

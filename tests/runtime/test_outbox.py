@@ -10,6 +10,7 @@ import pytest
 from chatrt.agent import ChatAgent
 from chatrt.clock import ManualClock
 from chatrt.errors import CursorAheadError, StaleEpochError
+from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.outbox import Outbox, OutboxWriter
 from chatrt.stores import Commit, NewRecord, SessionKey
 from chatrt.stores.memory import MemoryStore
@@ -130,7 +131,7 @@ class Bench:
         self.lease = await self.store.acquire_lease(self.key, owner="w", ttl=10.0, at=0.0)
         self.outbox = Outbox(self.key, self.store)
         self.failures: list[Exception] = []
-        self.writer = OutboxWriter(self.outbox, self.store, self.lease, ManualClock(), self.failures.append)
+        self.writer = OutboxWriter(self.outbox, Flusher(self.store, ManualClock()), self.lease, self.failures.append)
         return self
 
 
@@ -138,13 +139,13 @@ async def test_what_is_pushed_together_is_stored_together():
     """Everything that is pushed while the store is busy goes to it as one group."""
     bench = await Bench().open()
     groups = []
-    append = bench.store.append_out
+    append = bench.store.append_out_groups
 
     class Counting(type(bench.store)):
-        async def append_out(self, lease, records, *, at):
-            groups.append(len(records))
+        async def append_out_groups(self, appends, *, at):
+            groups.extend(len(records) for _, records in appends)
             await asyncio.sleep(0)
-            return await append(lease, records, at=at)
+            return await append(appends, at=at)
 
     bench.store.__class__ = Counting
     for number in range(100):

@@ -340,6 +340,7 @@ async def test_without_a_key_this_machine_is_let_in(ask_open, host: str):
     """Loopback addresses under loopback names."""
     assert await ask_open("127.0.0.1", host=host) == 200
     assert await ask_open("::1", host=host) == 200
+    assert await ask_open("::ffff:127.0.0.1", host=host) == 200
 
 
 @pytest.mark.parametrize("client", ["10.0.0.1", "192.168.1.2", "::ffff:10.0.0.1", "fe80::1", "unknown", ""])

@@ -219,11 +219,12 @@ export class Conversation extends EventTarget {
     const body = JSON.parse(data);
     if (event === "turn-complete") this.#ended(body);
     if (seq <= this.#cursor) return;
-    this.#cursor = seq;
     if (event === "turn-start") await this.#turnStart(seq, body);
-    else if (event === "turn-complete") await this.#turnComplete(seq, body);
+    else if (event === "turn-complete") await this.#turnComplete(body);
     else if (event === "gap") await this.#load();
     else if (event === "message") this.#chunk(body);
+    // Only now: when a load in between fails, the record is read again.
+    this.#cursor = Math.max(this.#cursor, seq);
     this.#changed();
   }
 
@@ -236,7 +237,6 @@ export class Conversation extends EventTarget {
       await this.#load();
       this.outgoing.push(...this.#stored().filter((entry) => entry.seq === inSeq));
       if (this.#cursor >= seq) return; // settled by now, and loaded
-      this.#cursor = seq;
     }
     for (const entry of this.outgoing.filter((one) => one.seq === inSeq)) this.#merge(entry);
     this.running = { inSeq, messageId };
@@ -269,14 +269,13 @@ export class Conversation extends EventTarget {
     this.#changed();
   }
 
-  async #turnComplete(seq, { inSeq, trigger, status }) {
+  async #turnComplete({ inSeq, trigger, status }) {
     this.#settled = Math.max(this.#settled, inSeq);
     this.#forgetUpTo(inSeq);
     this.running = null;
     this.#reducer = null;
     // The history decides what remains of an answer that did not end well, and what an action did.
     if (this.#foreign || trigger === "action" || status !== "completed") await this.#load();
-    if (this.#cursor < seq) this.#cursor = seq;
   }
 
   /** Read messages and cursor as stored; what came after that cursor is read again from the stream. */

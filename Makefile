@@ -1,0 +1,78 @@
+# make demo    chat with the example agent at http://127.0.0.1:8000/
+# make test    everything, end to end included
+# make check   formatting, lint, types, and who may import whom
+# make bench   the benchmark
+# make format  put the code into shape
+# make clean   remove what make made
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+STORE ?= sqlite:///demo.db
+WORKERS ?= 2
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+	if command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then command -v $$name; break; fi; done)
+
+.PHONY: help demo test check bench format clean
+
+help:
+	@grep -E '^# make ' Makefile | cut -c3-
+
+demo: .make/app
+	@echo "chatrt: open http://$(HOST):$(PORT)/ (Ctrl-C ends it; the chats are kept in $(STORE))"
+	@exec $(BIN)/chatrt serve examples/01_demo.py:app --host $(HOST) --port $(PORT) --store $(STORE)
+
+test: .make/dev .make/npm
+	@$(BIN)/pytest -n $(WORKERS)
+
+check: .make/dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: .make/dev
+	@$(BIN)/python -m tests.bench
+
+format: .make/dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:
+	rm -rf .venv .make artefacts build dist tests/e2e/node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find chatrt tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- set-up: once, and again when what is needed has changed
+
+.make/venv:
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or later is needed and none was found" >&2; exit 1; }
+	@mkdir -p .make
+	@echo "make: a virtual environment with $(PYTHON)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "make: venv failed (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+.make/app: .make/venv pyproject.toml
+	@echo "make: installing chatrt"
+	@$(PIP) install --editable .
+	@touch $@
+
+.make/dev: .make/app pyproject.toml
+	@echo "make: installing what tests and checks need"
+	@$(PIP) install --group dev
+	@touch $@
+
+.make/npm: tests/e2e/package.json tests/e2e/package-lock.json
+	@command -v npm >/dev/null || { echo "make: Node.js 20 and npm are needed (Debian: apt-get install nodejs npm)" >&2; exit 1; }
+	@mkdir -p .make
+	@echo "make: installing the npm packages of the end-to-end tests"
+	@npm ci --prefix tests/e2e --no-audit --no-fund --loglevel=error
+	@touch $@

@@ -1,0 +1,108 @@
+"""The flusher: brings what all outboxes of this process have pending to the store, one group after another.
+
+While a group is being stored the next one gathers, so that there is no timer when the store is idle and ever larger
+groups when it is busy. One group is one transaction over all sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
+
+from chatrt.clock import Clock
+from chatrt.errors import StoreError, StoreUnavailableError
+from chatrt.stores import Lease, NewRecord, Store
+
+logger = logging.getLogger("chatrt.runtime")
+
+RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 4.0)
+"""How long to wait between attempts while the store is unavailable."""
+
+T = TypeVar("T")
+
+
+class Pending(Protocol):
+    """Something with records to store: an outbox's writer."""
+
+    @property
+    def lease(self) -> Lease:
+        """Under which they are written."""
+        ...
+
+    def take(self) -> list[NewRecord]:
+        """Hand over what is pending; nothing, if it must not be stored now."""
+        ...
+
+    def landed(self, records: Sequence[NewRecord], first_seq: int, at: float) -> None:
+        """What was taken is stored."""
+        ...
+
+    def failed(self, error: StoreError) -> None:
+        """What was taken cannot be stored."""
+        ...
+
+
+class Flusher:
+    """Groups the writes of all sessions of one process."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.store = store
+        self.clock = clock
+        self._marked: list[Pending] = []
+        self._task: asyncio.Task[None] | None = None
+        self._scheduled = False
+
+    def mark(self, pending: Pending) -> None:
+        """Store what this one has pending with the next group; once is enough until it is taken."""
+        self._marked.append(pending)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._start)
+
+    async def insist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Write, and try again for some seconds while the store is unavailable."""
+        for delay in RETRY_SECONDS:
+            try:
+                return await write()
+            except StoreUnavailableError as error:
+                logger.warning("the store is unavailable, trying again in %s s: %s", delay, error)
+                await self.clock.sleep(delay)
+        return await write()
+
+    async def aclose(self) -> None:
+        """Stop; what was not stored is lost."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    def _start(self) -> None:
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._flush())
+
+    async def _flush(self) -> None:
+        try:
+            while self._marked:
+                marked, self._marked = self._marked, []
+                await self._store([(one, records) for one in marked if (records := one.take())])
+        finally:
+            self._scheduled = False
+            self._task = None
+
+    async def _store(self, taken: list[tuple[Pending, list[NewRecord]]]) -> None:
+        if not taken:
+            return
+        at = self.clock.now()
+        groups = [(one.lease, records) for one, records in taken]
+        try:
+            first_seqs = await self.insist(lambda: self.store.append_out_groups(groups, at=at))
+        except StoreError as error:
+            for one, _ in taken:
+                one.failed(error)
+            return
+        for (one, records), first_seq in zip(taken, first_seqs, strict=True):
+            if isinstance(first_seq, StoreError):
+                one.failed(first_seq)
+            else:
+                one.landed(records, first_seq, at)

@@ -1,0 +1,88 @@
+"""A served application in a process of its own, which tests may kill and start again on the same port and store."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 30
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on, below the ones the system hands out by itself."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+class Server:
+    """`chatrt serve` in a process of its own, which can be killed and started again on the same port and store."""
+
+    def __init__(self, target: str, folder: Path, **env: str) -> None:
+        self._command = [sys.executable, "-m", "chatrt.cli", "serve", target]
+        self._env = {
+            **os.environ,
+            **env,
+            "CHATRT_STORE": f"sqlite:///{folder / 'chat.db'}",
+            "CHATRT_HOST": "127.0.0.1",
+            "CHATRT_PORT": str(free_port()),
+        }
+        self._env.pop("CHATRT_SECRET_KEY", None)
+        self._env.pop("CHATRT_MODEL", None)
+        self._log = folder / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"http://127.0.0.1:{self._env['CHATRT_PORT']}"
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        self.spawn()
+        self.wait_until_ready()
+
+    def spawn(self) -> None:
+        """Start and do not wait."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, cwd=ROOT, env=self._env, stdout=log, stderr=log)
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers."""
+        assert self._process is not None
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self._process.poll() is None:
+            try:
+                httpx.get(f"{self.url}/readyz").raise_for_status()
+            except httpx.HTTPError:
+                time.sleep(0.02)
+            else:
+                return
+        pytest.fail(f"the server did not start:\n{self.log()}")
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """End it in good order; returns its exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(30)
+
+    def log(self) -> str:
+        """Return what it printed."""
+        return self._log.read_text()
