@@ -15,19 +15,24 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from chatrt.agent import ChatAgent
-from chatrt.errors import PublicError
-from chatrt.generate import TextStream, step_count_is, stream_text
-from chatrt.history import History
-from chatrt.hooks import ActionEvent
+from chatrt import (
+    ActionEvent,
+    ChatAgent,
+    FunctionModel,
+    History,
+    ModelMessage,
+    PublicError,
+    TextStream,
+    Turn,
+    create_app,
+    step_count_is,
+    stream_text,
+    tool,
+)
 from chatrt.ids import RandomIds
-from chatrt.models import FunctionModel, ModelPart, ModelRequest
+from chatrt.models import ModelPart, ModelRequest
 from chatrt.models.scripted import finish, tool_call
 from chatrt.playground import routes
-from chatrt.server import create_app
-from chatrt.tools import tool
-from chatrt.turn import Turn
-from chatrt.ui import ModelMessage
 
 WORD_PAUSE = float(os.environ.get("CHATRT_DEMO_PAUSE", "0.045"))
 """Seconds between words of the scripted model: slow enough to reload the page in the middle of an answer."""

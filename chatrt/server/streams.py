@@ -10,7 +10,7 @@ from typing import Literal
 import anyio
 from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import AppStatus, EventSourceResponse, SendTimeoutError
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from chatrt.clock import Clock
 from chatrt.server.limits import Limits
@@ -19,6 +19,9 @@ from chatrt.wires.ai_sdk import StreamCutError
 logger = logging.getLogger("chatrt.server")
 
 KEEP_ALIVE = ServerSentEvent(comment="keep-alive", sep="\n")
+LOOKS_PER_SEND = 8
+"""How often a stalled reader is looked at within the time it may stall."""
+
 GRACE_SECONDS = 2.0
 """How long a stream has to end by itself when the server stops, before sse-starlette cancels it."""
 
@@ -47,7 +50,7 @@ class OpenStreams:
         self.draining = False
         self.stopping: anyio.Event | None = None
         self._open: set[EventStream] = set()
-        self._watcher: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
 
     def __len__(self) -> int:
         return len(self._open)
@@ -59,11 +62,21 @@ class OpenStreams:
         # sse-starlette logs every chunk at this level: what people write is none of a log's business.
         logging.getLogger("sse_starlette.sse").setLevel(logging.INFO)
         self.stopping = anyio.Event()
-        self._watcher = asyncio.get_running_loop().create_task(self._watch(self.stopping))
+        loop = asyncio.get_running_loop()
+        self._watchers = [loop.create_task(self._watch(self.stopping)), loop.create_task(self._cut_stalled())]
 
     async def _watch(self, stopping: anyio.Event) -> None:
         await stopping.wait()
         self.drain()
+
+    async def _cut_stalled(self) -> None:
+        """Cut off readers that take nothing: one look at all of them costs less than a timer for each write."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self.limits.send_seconds / LOOKS_PER_SEND)
+            for stream in tuple(self._open):
+                if stream.sending_since is not None and loop.time() - stream.sending_since > self.limits.send_seconds:
+                    stream.cut()
 
     def drain(self) -> None:
         """End every open stream at a record boundary; the application takes no new work from now on."""
@@ -76,10 +89,10 @@ class OpenStreams:
     async def aclose(self) -> None:
         """Drain and stop watching."""
         self.drain()
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
-            self._watcher = None
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        self._watchers = []
 
     def open(
         self, frames: AsyncIterator[bytes], *, headers: dict[str, str], when_cut: WhenCut, expires_at: float | None
@@ -136,21 +149,30 @@ class EventStream(EventSourceResponse):
         self._streams = streams
         self._when_cut = when_cut
         self._seconds = seconds
+        self.sending_since: float | None = None
         self._ended = False
-        self._waiting: asyncio.Timeout | None = None
+        self._waiting = False
+        self._wait: asyncio.Timeout | None = None
+        self._life: asyncio.Timeout | None = None
 
     def end(self) -> None:
         """End at the next record boundary: at once if the reader waits, else after the write under way."""
         self._ended = True
-        if self._waiting is not None:
-            self._waiting.reschedule(asyncio.get_running_loop().time())
+        if self._waiting and self._wait is not None:
+            self._wait.reschedule(asyncio.get_running_loop().time())
+
+    def cut(self) -> None:
+        """Drop a reader that takes nothing."""
+        if self._life is not None:
+            self._life.reschedule(asyncio.get_running_loop().time())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._streams.add(self)
         timer = asyncio.get_running_loop().create_task(self._end_later())
         try:
-            await super().__call__(scope, receive, send)
-        except SendTimeoutError:
+            async with asyncio.timeout(None) as self._life:
+                await super().__call__(scope, receive, send)
+        except (SendTimeoutError, TimeoutError):
             logger.info("a reader took nothing for %g s and was cut off", self._streams.limits.send_seconds)
         except _EndedError:
             pass  # the response stays incomplete, so the server breaks the connection
@@ -158,17 +180,24 @@ class EventStream(EventSourceResponse):
             timer.cancel()
             self._streams.remove(self)
 
+    async def _send_with_timeout(self, send: Send, message: Message) -> None:
+        # In place of a cancel scope for each write: see `OpenStreams._cut_stalled`.
+        self.sending_since = asyncio.get_running_loop().time()
+        await send(message)
+        self.sending_since = None
+
     async def _end_later(self) -> None:
         await self._streams.clock.sleep(max(self._seconds, 0))
         self.end()
 
     async def _read(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:
-            while data := await self._next(frames):
-                yield data
-        except _EndedError:
+            async with asyncio.timeout(None) as self._wait:
+                while data := await self._next(frames):
+                    yield data
+        except (_EndedError, TimeoutError):
             if self._when_cut == "break":
-                raise
+                raise _EndedError from None
         finally:
             close = getattr(frames, "aclose", None)
             if close is not None:
@@ -178,11 +207,9 @@ class EventStream(EventSourceResponse):
         """Return the next write, empty at the end; waiting for it is the one place where a stream is interrupted."""
         if self._ended:
             raise _EndedError
+        self._waiting = True
         try:
-            async with asyncio.timeout(None) as self._waiting:
-                return await anext(frames, b"")
-        except TimeoutError:
-            raise _EndedError from None
+            return await anext(frames, b"")
         except StreamCutError:
             self._when_cut = "break"
             raise _EndedError from None
@@ -192,4 +219,4 @@ class EventStream(EventSourceResponse):
             self._when_cut = "break"
             raise _EndedError from error
         finally:
-            self._waiting = None
+            self._waiting = False

@@ -75,7 +75,9 @@ async def _records(response: httpx.Response) -> AsyncIterator[Record]:
     async for data in response.aiter_raw():
         *events, rest = (rest + data).split(b"\n\n")
         for event in events:
-            fields = dict(line.split(": ", 1) for line in event.decode().split("\n") if line and not line.startswith(":"))
+            fields = dict(
+                line.split(": ", 1) for line in event.decode().split("\n") if line and not line.startswith(":")
+            )
             if "id" in fields:
                 yield Record(int(fields["id"]), fields.get("event", "chunk"), json.loads(fields["data"]))
 
