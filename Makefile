@@ -16,7 +16,7 @@ STORE ?= sqlite:///demo.db
 WORKERS ?= 2
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	if command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then command -v $$name; break; fi; done)
@@ -40,7 +40,8 @@ check: .make/dev
 	$(BIN)/lint-imports
 
 bench: .make/dev
-	@$(BIN)/python -m tests.bench
+	@for name in $(filter-out __% serve_%,$(basename $(notdir $(wildcard tests/bench/*.py)))); do \
+		$(BIN)/python -m tests.bench.$$name; done
 
 format: .make/dev
 	$(BIN)/ruff format

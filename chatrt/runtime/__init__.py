@@ -5,6 +5,6 @@ from __future__ import annotations
 from chatrt.runtime.inbox import Inbox
 from chatrt.runtime.manager import SessionManager
 from chatrt.runtime.outbox import Outbox
-from chatrt.runtime.session import RunningTurn, Session, SessionState
+from chatrt.runtime.session import Position, RunningTurn, Session, SessionState
 
-__all__ = ["Inbox", "Outbox", "RunningTurn", "Session", "SessionManager", "SessionState"]
+__all__ = ["Inbox", "Outbox", "Position", "RunningTurn", "Session", "SessionManager", "SessionState"]

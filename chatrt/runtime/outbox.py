@@ -25,8 +25,12 @@ BUFFER_BYTES = 2 * 1024 * 1024
 BATCH_RECORDS = 512
 """The most records a reader is handed at once."""
 
+GROUP_RECORDS = 4096
+"""The most records of one session that are stored as one piece; a reader decodes whole pieces."""
+
 PENDING_BYTES = 1024 * 1024
 """What may wait for the store before the writer has to wait too."""
+
 
 class Outbox:
     """The readable side of `.out`."""
@@ -50,6 +54,18 @@ class Outbox:
     def readers(self) -> int:
         """How many live readers are attached now."""
         return self._readers
+
+    def attach(self) -> Callable[[], None]:
+        """Count as a live reader from now on, before the first record is read; the result ends it, once."""
+        self._readers += 1
+        attached = True
+
+        def detach() -> None:
+            nonlocal attached
+            self._readers -= attached
+            attached = False
+
+        return detach
 
     async def read(self, after: int = 0, *, live: bool = True) -> AsyncIterator[list[Record]]:
         """Yield the records after the cursor `after` in batches: in order, without a gap or a repeat.
@@ -119,7 +135,7 @@ class Outbox:
         return self._buffer[start : start + BATCH_RECORDS]
 
     async def _stored(self, cursor: int) -> list[Record]:
-        page = await self._store.read_out(self._key, after=cursor, limit=BATCH_RECORDS)
+        page = await self._store.read_out(self._key, after=cursor, limit=GROUP_RECORDS)
         if page.first_seq <= cursor + 1:
             return page.records
         body = dumps({"after": cursor, "firstSeq": page.first_seq})
@@ -170,8 +186,7 @@ class OutboxWriter:
         self._pending.append(NewRecord(kind, body))
         self._pending_bytes += len(body)
         if not self._marked:
-            self._marked = True
-            self._flusher.mark(self)
+            self._mark()
 
     @property
     def crowded(self) -> bool:
@@ -195,6 +210,8 @@ class OutboxWriter:
         Raises:
             StoreError: If it cannot be stored; nothing of it is.
         """
+        if len(self._pending) > GROUP_RECORDS:
+            await self.flush()
         self._committing = True
         try:
             while self._under_way:
@@ -212,8 +229,7 @@ class OutboxWriter:
         finally:
             self._committing = False
             if self._pending and not self._marked:
-                self._marked = True
-                self._flusher.mark(self)
+                self._mark()
 
     def abandon(self) -> None:
         """Write nothing more; what was not stored is lost."""
@@ -228,7 +244,12 @@ class OutboxWriter:
         if self._committing or self._failure is not None or not self._pending:
             return []
         self._under_way = True
-        taken, self._pending, self._pending_bytes = self._pending, [], 0
+        if len(self._pending) <= GROUP_RECORDS:
+            taken, self._pending, self._pending_bytes = self._pending, [], 0
+            return taken
+        taken, self._pending = self._pending[:GROUP_RECORDS], self._pending[GROUP_RECORDS:]
+        self._pending_bytes -= sum(len(record.body) for record in taken)
+        self._mark()
         return taken
 
     def landed(self, records: Sequence[NewRecord], first_seq: int, at: float) -> None:
@@ -243,6 +264,10 @@ class OutboxWriter:
         self._failure = error
         self._on_failure(error)
         self._announce()
+
+    def _mark(self) -> None:
+        self._marked = True
+        self._flusher.mark(self)
 
     def _announce(self) -> None:
         if self._settling is not None:

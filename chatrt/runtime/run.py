@@ -171,10 +171,16 @@ class Run:
     async def _next(self) -> Record | None:
         """Return the next input, or None when none came for the agent's idle time."""
         while not self._queue and not self._draining:
+            await self._settle_strays()
             self._arrived.clear()
             if not await self._wait_for_arrival():
                 return None
         return None if self._draining else self._queue.popleft()
+
+    async def _settle_strays(self) -> None:
+        """A stop that had nothing to end makes no turn: the cursor passes it."""
+        if self._settled_up_to() > self._context.in_cursor:
+            await self._context.commit([])
 
     async def _wait_for_arrival(self) -> bool:
         closed = self._live.row.status == "closed"
@@ -264,8 +270,7 @@ class Run:
         settled = self._settled_up_to()
         if self._queue or self._live.arrived.is_set():
             return False
-        if settled > self._context.in_cursor:
-            await self._context.commit([])
+        await self._settle_strays()
         if await self._live.store.release_lease(self.lease, in_cursor=settled):
             return True
         self._live.arrived.set()

@@ -13,7 +13,7 @@ from chatrt.history import History
 from chatrt.ids import Ids
 from chatrt.runtime.inbox import Inbox
 from chatrt.runtime.outbox import Outbox
-from chatrt.stores import SessionKey, SessionRow, Store
+from chatrt.stores import Cursors, SessionKey, SessionRow, Snapshot, Store
 from chatrt.turn import Trigger
 from chatrt.ui import UIMessage
 
@@ -29,23 +29,28 @@ class RunningTurn:
     message_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class SessionState:
-    """Messages and cursors of one moment.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where a session stands.
 
     Attributes:
-        messages: What is committed: up to and including the last settled turn.
-        cursor: The `.out` cursor that belongs to them; what is read after it came after these messages.
+        cursor: The `.out` cursor of the last settled input; what is read after it belongs to unsettled ones.
         in_cursor: The last settled `.in` record.
         last_in_seq: The newest `.in` record.
         status: `running` while inputs are unsettled.
     """
 
-    messages: list[UIMessage]
     cursor: int
     in_cursor: int
     last_in_seq: int
     status: Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionState(Position):
+    """The committed messages, and the position that belongs to them: all of one moment."""
+
+    messages: list[UIMessage]
 
 
 class LiveSession:
@@ -112,6 +117,25 @@ class Session:
         messages = [node.message for node in snapshot.nodes]
         if self._live.run_task is None:
             self._live.history = History(messages)
-        unsettled = snapshot.last_in_seq > snapshot.in_cursor or snapshot.out_last_seq > snapshot.settled_seq
+        position = self._position(snapshot)
+        return SessionState(
+            messages=messages,
+            cursor=position.cursor,
+            in_cursor=position.in_cursor,
+            last_in_seq=position.last_in_seq,
+            status=position.status,
+        )
+
+    async def position(self) -> Position:
+        """Read where the session stands, without its messages."""
+        return self._position(await self._live.store.read_cursors(self.key))
+
+    def _position(self, cursors: Cursors | Snapshot) -> Position:
+        unsettled = cursors.last_in_seq > cursors.in_cursor or cursors.out_last_seq > cursors.settled_seq
         status: Status = "running" if unsettled else "closed" if self.row.status == "closed" else "idle"
-        return SessionState(messages, snapshot.settled_seq, snapshot.in_cursor, snapshot.last_in_seq, status)
+        return Position(
+            cursor=cursors.settled_seq,
+            in_cursor=cursors.in_cursor,
+            last_in_seq=cursors.last_in_seq,
+            status=status,
+        )

@@ -45,14 +45,15 @@ class AISDKEndpoints:
         check_chat_id(chat.chat_id, path="/id")
         principal.require(chat.chat_id, "read", "write", agent=agent)
         self._service.check_agent(agent)
-        session = await self._open_session(principal, agent, chat.chat_id, chat.client_data)
+        session = await self._open_session(principal, agent, chat.chat_id)
         after = session.outbox.last_seq
-        in_seq = await submit(session, chat)
+        in_seq, detach = await submit(session, chat)
         return self._service.streams.open(
             read_turn(session, in_seq, after=after, major=major),
             headers=AI_SDK_HEADERS,
             when_cut="break",
             expires_at=principal.expires_at,
+            on_end=detach,
         )
 
     async def stream(self, request: Request) -> Response:
@@ -95,10 +96,10 @@ class AISDKEndpoints:
         self._service.check_agent(agent)
         return principal, agent, chat_id
 
-    async def _open_session(self, principal: Principal, agent: str, chat_id: str, client_data: object) -> Session:
+    async def _open_session(self, principal: Principal, agent: str, chat_id: str) -> Session:
         sessions, tenant = self._service.sessions, principal.tenant
         if principal.may_create(agent):
-            return await sessions.start_session(agent, chat_id, tenant=tenant, client_data=client_data)
+            return await sessions.start_session(agent, chat_id, tenant=tenant)
         session = await sessions.get_session(chat_id, tenant=tenant)
         _check_agent_of(session, agent)
         return session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
 import anyio
@@ -95,7 +95,13 @@ class OpenStreams:
         self._watchers = []
 
     def open(
-        self, frames: AsyncIterator[bytes], *, headers: dict[str, str], when_cut: WhenCut, expires_at: float | None
+        self,
+        frames: AsyncIterator[bytes],
+        *,
+        headers: dict[str, str],
+        when_cut: WhenCut,
+        expires_at: float | None,
+        on_end: Callable[[], None] | None = None,
     ) -> EventStream:
         """Return the response that sends these frames.
 
@@ -106,11 +112,12 @@ class OpenStreams:
                 were complete, for readers with a cursor; `break` drops the connection, for readers who would take a
                 complete body for a complete answer.
             expires_at: When the reader's rights end, in seconds since 1970.
+            on_end: Called when the response is over, however it ends.
         """
         seconds = self.limits.stream_seconds
         if expires_at is not None:
             seconds = min(seconds, expires_at - self.clock.now())
-        return EventStream(self, frames, headers=headers, when_cut=when_cut, seconds=seconds)
+        return EventStream(self, frames, headers=headers, when_cut=when_cut, seconds=seconds, on_end=on_end)
 
     def add(self, stream: EventStream) -> None:
         self._open.add(stream)
@@ -136,6 +143,7 @@ class EventStream(EventSourceResponse):
         headers: dict[str, str],
         when_cut: WhenCut,
         seconds: float,
+        on_end: Callable[[], None] | None,
     ) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType] - a bare `dict` in its signature
             self._read(frames),
@@ -149,6 +157,7 @@ class EventStream(EventSourceResponse):
         self._streams = streams
         self._when_cut = when_cut
         self._seconds = seconds
+        self._on_end = on_end
         self.sending_since: float | None = None
         self._ended = False
         self._waiting = False
@@ -179,6 +188,8 @@ class EventStream(EventSourceResponse):
         finally:
             timer.cancel()
             self._streams.remove(self)
+            if self._on_end is not None:
+                self._on_end()
 
     async def _send_with_timeout(self, send: Send, message: Message) -> None:
         # In place of a cancel scope for each write: see `OpenStreams._cut_stalled`.

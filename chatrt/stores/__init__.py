@@ -6,6 +6,7 @@ from chatrt.errors import UsageError
 from chatrt.stores.base import (
     Appended,
     Commit,
+    Cursors,
     InKind,
     Lease,
     NewRecord,
@@ -25,6 +26,7 @@ from chatrt.stores.sqlite import SQLiteStore
 __all__ = [
     "Appended",
     "Commit",
+    "Cursors",
     "InKind",
     "Lease",
     "MemoryStore",

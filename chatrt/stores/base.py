@@ -133,6 +133,16 @@ class Node:
     message: UIMessage
 
 
+class Cursors(NamedTuple):
+    """Where the streams of a session stand, read in one transaction; the fields are those of `Snapshot`."""
+
+    in_cursor: int
+    settled_seq: int
+    last_in_seq: int
+    out_first_seq: int
+    out_last_seq: int
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A session's messages and the cursors they belong to, read in one transaction.
@@ -331,6 +341,14 @@ class Store(Protocol):
             StaleEpochError: If the lease is over; nothing was written.
             UsageError: If a node's parent or the leaf is unknown, a node gets another parent, or the cursor leaves
                 its range; nothing was written.
+        """
+        ...
+
+    async def read_cursors(self, key: SessionKey) -> Cursors:
+        """Read where a session stands, at a cost that does not depend on its messages.
+
+        Raises:
+            SessionNotFoundError: If there is no such session.
         """
         ...
 

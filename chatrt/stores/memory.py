@@ -21,6 +21,7 @@ from chatrt.errors import (
 from chatrt.stores.base import (
     Appended,
     Commit,
+    Cursors,
     Lease,
     NewRecord,
     Node,
@@ -280,6 +281,16 @@ class MemoryStore:
         stored.state, stored.updated_at = state, at
         stored.segments = [segment for segment in stored.segments if segment.last_seq > commit.trim_to]
         return first_seq
+
+    async def read_cursors(self, key: SessionKey) -> Cursors:
+        stored = self._get(key)
+        return Cursors(
+            in_cursor=stored.in_cursor,
+            settled_seq=stored.settled_seq,
+            last_in_seq=len(stored.inbox),
+            out_first_seq=stored.out_first,
+            out_last_seq=stored.out_last,
+        )
 
     async def load_snapshot(self, key: SessionKey) -> Snapshot:
         stored = self._get(key)

@@ -23,6 +23,7 @@ from chatrt.stores import sqlite_writes as writes
 from chatrt.stores.base import (
     Appended,
     Commit,
+    Cursors,
     Lease,
     NewRecord,
     OutPage,
@@ -240,6 +241,9 @@ class SQLiteStore:
 
     async def commit(self, lease: Lease, commit: Commit, *, at: float) -> int:
         return await self._write(writes.commit_turn, lease, writes.EncodedCommit.encode(commit), at)
+
+    async def read_cursors(self, key: SessionKey) -> Cursors:
+        return self._read(lambda connection: reads.read_cursors(connection, key))
 
     async def load_snapshot(self, key: SessionKey) -> Snapshot:
         return await self._read_large(lambda connection: reads.load_snapshot(connection, key))

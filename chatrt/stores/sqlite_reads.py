@@ -8,7 +8,17 @@ from typing import Any
 
 from chatrt.codec import dumps, loads, unpack
 from chatrt.errors import SessionNotFoundError, UnreadableRecordError
-from chatrt.stores.base import Node, OutPage, Record, SessionKey, SessionRow, SessionStatus, Snapshot, to_millis
+from chatrt.stores.base import (
+    Cursors,
+    Node,
+    OutPage,
+    Record,
+    SessionKey,
+    SessionRow,
+    SessionStatus,
+    Snapshot,
+    to_millis,
+)
 
 _SESSION = """
 SELECT s.tenant, s.chat_id, s.agent, s.status, s.created_at, h.updated_at, s.metadata, s.client_data, s.closed_reason
@@ -50,6 +60,11 @@ WITH RECURSIVE branch (id, parent_id, depth) AS (
     SELECT n.rowid, n.parent_id, b.depth + 1 FROM branch b JOIN nodes n ON n.sid = ?1 AND n.node_id = b.parent_id
 )
 SELECT n.node_id, n.parent_id, n.body FROM branch b JOIN nodes n ON n.rowid = b.id ORDER BY b.depth DESC
+"""
+
+_CURSORS = """
+SELECT h.in_cursor, h.settled_seq, h.in_last, h.out_first, h.out_last FROM sessions s JOIN heads h ON h.sid = s.sid
+WHERE s.tenant = ? AND s.chat_id = ?
 """
 
 _SNAPSHOT_HEAD = """
@@ -123,6 +138,13 @@ def read_out(connection: sqlite3.Connection, key: SessionKey, *, after: int, lim
         return OutPage(records[:limit], first_seq, last_seq)
     finally:
         connection.execute("ROLLBACK")
+
+
+def read_cursors(connection: sqlite3.Connection, key: SessionKey) -> Cursors:
+    rows = connection.execute(_CURSORS, (key.tenant, key.chat_id)).fetchall()
+    if not rows:
+        raise SessionNotFoundError(key.chat_id)
+    return Cursors(*rows[0])
 
 
 def load_snapshot(connection: sqlite3.Connection, key: SessionKey) -> Snapshot:

@@ -6,7 +6,7 @@ cursor: a resume replays the message under construction from its first part, the
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -22,6 +22,8 @@ from chatrt.wires.frames import DONE, data_frame, writes
 from chatrt.wires.log import is_busy, look_up_tail, reading
 
 Trigger = Literal["submit-message", "regenerate-message"]
+
+_TEXT = b'{"type":"text-'
 
 LOST_READER = "nobody was reading any more"
 """The reason told when a turn is stopped because its reader went away and a new request came."""
@@ -112,12 +114,12 @@ def _named(messages: list[Any], message_id: str | None) -> Any:
     return messages[-1]
 
 
-async def submit(session: Session, request: ChatRequest) -> int:
-    """Append what the client asks for and return its inbox seq.
+async def submit(session: Session, request: ChatRequest) -> tuple[int, Callable[[], None]]:
+    """Append what the client asks for; returns its inbox seq and what to call when its reader is gone.
 
     The stock client's `stop()` only drops the connection. So somebody who asks for something new while the running
     turn has no reader left wants an answer, not to wait: that turn is stopped first. With a reader attached the
-    agent's busy policy decides.
+    agent's busy policy decides. Whoever asks counts as a reader from here on, before the answer begins.
 
     Raises:
         InvalidMessageError: If the message is not acceptable.
@@ -125,17 +127,23 @@ async def submit(session: Session, request: ChatRequest) -> int:
         SessionClosedError: If the session is closed.
     """
     running = session.running
-    if running is not None and session.outbox.readers == 0 and not request.is_continuation:
-        await session.inbox.stop(in_seq=running.in_seq, reason=LOST_READER)
-    if request.trigger == "regenerate-message":
-        appended = await session.inbox.regenerate(request.message_id, client_data=request.client_data)
-    else:
-        appended = await session.inbox.send_message(
-            cast("UIMessage", request.message),
-            client_data=request.client_data,
-            message_id=None if request.is_continuation else request.message_id,
-        )
-    return appended.seq
+    unread = running is not None and session.outbox.readers == 0 and not request.is_continuation
+    detach = session.outbox.attach()
+    try:
+        if unread and running is not None:
+            await session.inbox.stop(in_seq=running.in_seq, reason=LOST_READER)
+        if request.trigger == "regenerate-message":
+            appended = await session.inbox.regenerate(request.message_id, client_data=request.client_data)
+        else:
+            appended = await session.inbox.send_message(
+                cast("UIMessage", request.message),
+                client_data=request.client_data,
+                message_id=None if request.is_continuation else request.message_id,
+            )
+    except BaseException:
+        detach()
+        raise
+    return appended.seq, detach
 
 
 async def read_turn(session: Session, in_seq: int, *, after: int, major: Major) -> AsyncIterator[bytes]:
@@ -162,11 +170,11 @@ async def read_turn(session: Session, in_seq: int, *, after: int, major: Major) 
 
 async def resume(session: Session, store: Store, *, major: Major) -> AsyncIterator[bytes] | None:
     """Return the frames of the turn that runs or waits now, from the message's first part on; None if there is none."""
-    state = await session.load()
-    if not await is_busy(session, store, state):
+    position = await session.position()
+    if not await is_busy(session, store, position):
         return None
-    tail = await look_up_tail(session, state.cursor)
-    return _replay(session, after=state.cursor, settled=state.in_cursor, tail=tail, major=major)
+    tail = await look_up_tail(session, position.cursor)
+    return _replay(session, after=position.cursor, settled=position.in_cursor, tail=tail, major=major)
 
 
 async def _replay(session: Session, *, after: int, settled: int, tail: int, major: Major) -> AsyncIterator[bytes]:
@@ -242,6 +250,8 @@ class _TurnReader:
 
     def _chunk(self, record: Record) -> bytes:
         body = record.body
+        if body.startswith(_TEXT):
+            return chunk_frame(record, self._major)  # nearly all chunks; nothing below is about them
         if b'"error"' in body and orjson.loads(body)["type"] == "error":
             self._failed = True
         if self._replays:

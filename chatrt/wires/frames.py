@@ -25,7 +25,7 @@ _ESCAPES = {b"\r": b" ", b"\n": b" ", b"\xc2\x85": b"\\u0085", b"\xe2\x80\xa8": 
 
 def one_line(body: bytes) -> bytes:
     """Return the same JSON value in one line, by anybody's idea of a line."""
-    if _LINE_ENDS.search(body) is None:
+    if (body.isascii() and b"\n" not in body and b"\r" not in body) or _LINE_ENDS.search(body) is None:
         return body
     return _LINE_ENDS.sub(lambda match: _ESCAPES[match.group()], body)
 

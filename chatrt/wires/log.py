@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import cast
 
-from chatrt.runtime import Session, SessionState
+from chatrt.runtime import Position, Session
 from chatrt.stores.base import Record, Store
 
 NEVER_ANSWERED = ("stop", "close")
@@ -31,14 +31,14 @@ async def look_up_tail(session: Session, after: int) -> int:
     return session.outbox.last_seq
 
 
-async def is_busy(session: Session, store: Store, state: SessionState) -> bool:
-    """Whether something is still to come on `.out` after the state's cursor.
+async def is_busy(session: Session, store: Store, position: Position) -> bool:
+    """Whether something is still to come on `.out` after the position's cursor.
 
     A stop or close with no turn to end makes no record of its own, so it alone keeps nobody waiting.
     """
-    if state.status != "running":
+    if position.status != "running":
         return False
-    if session.running is not None or await look_up_tail(session, state.cursor) > state.cursor:
+    if session.running is not None or await look_up_tail(session, position.cursor) > position.cursor:
         return True
-    waiting = await store.read_in(session.key, after=state.in_cursor)
+    waiting = await store.read_in(session.key, after=position.in_cursor)
     return any(record.kind not in NEVER_ANSWERED for record in waiting)

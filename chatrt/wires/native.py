@@ -122,8 +122,8 @@ async def read_out(session: Session, store: Store, *, after: int, until_idle: bo
 
 
 async def _is_idle(session: Session, store: Store, cursor: int) -> bool:
-    state = await session.load()
-    return session.outbox.last_seq <= cursor and not await is_busy(session, store, state)
+    position = await session.position()
+    return session.outbox.last_seq <= cursor and not await is_busy(session, store, position)
 
 
 def _idle(cursor: int) -> bytes:

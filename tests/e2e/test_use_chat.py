@@ -12,7 +12,7 @@ import pytest
 
 HERE = Path(__file__).parent
 VERSIONS = ("5", "6", "7")
-COUNTED = "".join(f"w{number} " for number in range(60))
+COUNTED = "".join(f"w{number} " for number in range(200))
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -82,7 +82,7 @@ def test_a_reload_in_mid_answer_loses_and_repeats_nothing(run):
     """A page that comes back with the stored messages reads the whole answer, once."""
     seen = run("resume")
     assert "w9 " in seen["seen"]
-    assert "w59 " not in seen["seen"]
+    assert "w199 " not in seen["seen"]
     assert seen["texts"] == [COUNTED]
     assert seen["errors"] == []
 
@@ -90,7 +90,7 @@ def test_a_reload_in_mid_answer_loses_and_repeats_nothing(run):
 def test_a_page_that_kept_the_partial_answer_resumes_it(run):
     """A page that still has the partial answer ends with the same message, whole and once."""
     seen = run("resume-with-history")
-    assert seen["texts"] == ["count 60", COUNTED]
+    assert seen["texts"] == ["count 200", COUNTED]
     assert seen["ids"] == seen["before"]
     assert seen["errors"] == []
 
@@ -140,7 +140,7 @@ def test_a_client_tool_may_give_an_object(run):
 def test_a_continued_message_is_resumed_whole(run):
     """A reload while a tool's answer is continued shows the earlier parts too, once, and calls no tool again."""
     seen = run("resume-continuation")
-    assert seen["texts"] == ["asklong 60", COUNTED]
+    assert seen["texts"] == ["asklong 200", COUNTED]
     assert seen["sameMessage"]
     assert seen["tools"] == 1
     assert seen["tool"] == {"state": "output-available", "output": "go on"}

@@ -194,7 +194,7 @@ const scenarios = {
 
   async resume() {
     const page = await open("chat-resume");
-    void page.chat.sendMessage({ text: "count 60" });
+    void page.chat.sendMessage({ text: "count 200" });
     await page.until("the middle", () => page.last?.role === "assistant" && page.texts[1].includes("w9 "));
     const seen = page.texts[1];
     await page.chat.stop(); // drops the connection, as leaving the page does
@@ -208,13 +208,13 @@ const scenarios = {
 
   async "resume-with-history"() {
     const page = await open("chat-resume-kept");
-    void page.chat.sendMessage({ text: "count 60" });
+    void page.chat.sendMessage({ text: "count 200" });
     await page.until("the middle", () => page.last?.role === "assistant" && page.texts[1].includes("w9 "));
     const messages = structuredClone(page.chat.messages);
     await page.chat.stop();
     page.close();
     const again = await open("chat-resume-kept", { messages, resume: true });
-    await again.until("resumed", () => again.texts[1].includes("w59 "));
+    await again.until("resumed", () => again.texts[1].includes("w199 "));
     await again.settled();
     return { texts: again.texts, ids: again.chat.messages.map((message) => message.id), before: messages.map((one) => one.id), errors: again.errors };
   },
@@ -267,7 +267,7 @@ const scenarios = {
 
   async "resume-continuation"() {
     const page = await open("chat-long", answersTools);
-    await page.say("asklong 60");
+    await page.say("asklong 200");
     const id = page.last.id;
     await giveOutput(page.chat, toolParts(page.last)[0].toolCallId, "go on");
     await page.until("the middle", () => page.texts[1].includes("w9 "));
@@ -275,7 +275,7 @@ const scenarios = {
     await page.chat.stop();
     page.close();
     const again = await open("chat-long", { messages, resume: true });
-    await again.until("resumed", () => again.texts[1].includes("w59 "));
+    await again.until("resumed", () => again.texts[1].includes("w199 "));
     await again.settled();
     const [tool] = toolParts(again.last);
     return { texts: again.texts, sameMessage: again.last.id === id, tool: { state: tool.state, output: tool.output }, tools: toolParts(again.last).length, errors: again.errors, calls: again.calls };

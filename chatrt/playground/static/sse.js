@@ -13,8 +13,9 @@ export class EventDecoder {
   /** Take the next piece of the stream and return the events it completes. */
   push(text) {
     const events = [];
-    if (this.#afterCR && text.startsWith("\n")) text = text.slice(1);
+    const cut = this.#afterCR && text.startsWith("\n");
     if (text) this.#afterCR = text.endsWith("\r");
+    if (cut) text = text.slice(1);
     const lines = (this.#rest + text).split(/\r\n|\n|\r/);
     this.#rest = lines.pop();
     for (const line of lines) this.#line(line, events);

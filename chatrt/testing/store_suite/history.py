@@ -14,11 +14,13 @@ from chatrt.testing.store_suite.setting import (
     StoreCase,
     a_commit,
     branch,
+    chunks,
     create,
     lease_of,
     message,
     message_ids,
     node,
+    say,
 )
 from chatrt.ui import UIMessage
 
@@ -36,6 +38,24 @@ class HistoryCases(StoreCase):
         """A session that is not there has no snapshot: that is an error, not an empty one."""
         with pytest.raises(SessionNotFoundError):
             await store.load_snapshot(CHAT)
+
+    async def test_cursors_of_an_unknown_session(self, store: Store) -> None:
+        """A session that is not there stands nowhere: that is an error too."""
+        with pytest.raises(SessionNotFoundError):
+            await store.read_cursors(CHAT)
+
+    async def test_cursors_are_those_of_the_snapshot(self, store: Store) -> None:
+        """The cursors alone and the cursors of a snapshot agree."""
+        lease = await lease_of(store)
+        await say(store)
+        await store.append_out(lease, chunks(1, 3), at=NOW)
+        await store.commit(lease, a_commit(in_cursor=1), at=NOW)
+        await say(store)
+
+        cursors, snapshot = await store.read_cursors(CHAT), await store.load_snapshot(CHAT)
+
+        assert cursors._asdict() == {name: getattr(snapshot, name) for name in cursors._fields}
+        assert (cursors.last_in_seq, cursors.in_cursor) == (2, 1)
 
     async def test_branch_in_order(self, store: Store) -> None:
         """The active branch comes from its first message to its leaf, with parents."""

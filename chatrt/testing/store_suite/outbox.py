@@ -57,6 +57,27 @@ class OutboxCases(StoreCase):
 
         assert (page.records, page.first_seq, page.last_seq) == ([], 1, 0)
 
+    async def test_groups_of_many_sessions(self, store: Store) -> None:
+        """Groups for several sessions are appended in one go, each behind its own session's records."""
+        here, there = await lease_of(store), await lease_of(store, OTHER)
+        await store.append_out(there, chunks(1, 2), at=NOW)
+
+        firsts = await store.append_out_groups([(here, chunks(1, 3)), (there, chunks(1, 1))], at=NOW)
+
+        assert firsts == [1, 3]
+        assert _seqs((await store.read_out(CHAT, after=0)).records) == [1, 2, 3]
+        assert _seqs((await store.read_out(OTHER, after=0)).records) == [1, 2, 3]
+
+    async def test_a_lost_lease_among_groups(self, store: Store) -> None:
+        """A group whose lease is over gets its error and writes nothing; the others are written."""
+        lost, held = await lost_lease_of(store), await lease_of(store, OTHER)
+
+        firsts = await store.append_out_groups([(lost, chunks(1, 3)), (held, chunks(1, 1))], at=NOW)
+
+        assert isinstance(firsts[0], StaleEpochError)
+        assert firsts[1] == 1
+        assert (await store.read_out(CHAT, after=0)).last_seq == 0
+
     async def test_append_nothing(self, store: Store) -> None:
         """An append without records writes nothing and returns the seq of the next one."""
         lease = await lease_of(store)
