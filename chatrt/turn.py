@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from chatrt.errors import UsageError
@@ -51,7 +52,6 @@ class Turn(Generic[ClientDataT]):
         message_id: The id of the answer. It is the id of an earlier message when that one is continued.
         continuation: Whether other runs served this chat before.
         client_data: What the client sent along, as the agent's `client_data` type.
-        messages: What the model is shown: converted, repaired, and changed by `prepare_messages`.
         tools: The tools of this turn.
         history: The messages of the chat, and how to change them.
         response: Where to write besides what `run` returns.
@@ -71,8 +71,13 @@ class Turn(Generic[ClientDataT]):
     response: ResponseWriter = field(repr=False)
     total_usage: Usage
     previous_turn_usage: Usage | None = None
-    messages: list[ModelMessage] = field(default_factory=list[ModelMessage], repr=False)
+    convert: Callable[[], list[ModelMessage]] = field(repr=False)
     stop_signal: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    @cached_property
+    def messages(self) -> list[ModelMessage]:
+        """What the model is shown: converted, repaired, and changed by `prepare_messages`. Made when it is read."""
+        return self.convert()
 
     @property
     def ui_messages(self) -> list[UIMessage]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import os
+import sys
 from collections.abc import AsyncIterator, Collection, Mapping
 from types import AsyncGeneratorType
 from typing import Any, cast
@@ -40,9 +41,10 @@ async def load_litellm() -> Any:
 
 
 async def close_litellm() -> None:
-    """Close the connections litellm keeps for later; call it before the event loop ends."""
-    litellm = await load_litellm()
-    await litellm.close_litellm_async_clients()
+    """Close the connections litellm keeps for later, if it was ever used; call it before the event loop ends."""
+    litellm = sys.modules.get("litellm")
+    if litellm is not None:
+        await litellm.close_litellm_async_clients()
 
 
 def _import_litellm() -> Any:

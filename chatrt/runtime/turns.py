@@ -189,23 +189,22 @@ class TurnWork(Work):
         run = self.context.agent.hooks.run
         if run is None:
             raise UsageError(f"agent {self.context.agent.id!r} has no run function")
-        turn.messages = await self._prompt()
+        await self._prepare(turn)
         await self.answer(lambda: run(turn))
 
-    async def _prompt(self) -> list[ModelMessage]:
-        messages = self.convert(self.context.history.all())
+    async def _prepare(self, turn: Turn[Any]) -> None:
         hook = self.context.agent.hooks.prepare_messages
         if hook is None:
-            return messages
+            return
         event = PrepareMessagesEvent(
             chat_id=self.context.chat_id,
             history=self.context.history,
             client_data=self.client_data,
-            messages=list(messages),
+            messages=list(turn.messages),
             reason="run",
             turn=self.context.turns,
         )
-        return keep_approval_row_last(messages, await call(hook, event))
+        turn.messages = keep_approval_row_last(turn.messages, await call(hook, event))
 
 
 def checked_history(messages: Any) -> list[UIMessage]:

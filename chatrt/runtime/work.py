@@ -155,6 +155,7 @@ class Work:
             response=self.response,
             total_usage=context.state.total_usage,
             previous_turn_usage=context.state.last_usage,
+            convert=lambda: self.convert(context.history.all()),
             stop_signal=self.stop_signal,
         )
         context.on_turn_start(self.in_seq, self.trigger, message_id)

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chatrt.errors import AgentNotFoundError, ShuttingDownError
+from chatrt.models.litellm_upstream import close_litellm
 from chatrt.runtime import SessionManager
 from chatrt.server.auth import Authority
 from chatrt.server.limits import Limits, read_json
@@ -42,6 +43,7 @@ class Service:
         await self.streams.aclose()
         if self._started:
             await self.sessions.aclose()
+            await close_litellm()
             self._started = False
 
     def drain(self) -> None:
