@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -339,8 +339,12 @@ def answer(ui_messages: list[UIMessage], messages: list[ModelMessage], response:
             response.write({"type": "data-status", "id": "s", "data": {"step": 2}})
         case _:
             pass
-    metadata = {"model": "scripted"} if word == "meta" else None
-    return stream_text(MODEL, messages, tools=TOOLS, send_sources=True, message_metadata=lambda _: metadata)
+    metadata = _name_the_model if word == "meta" else None
+    return stream_text(MODEL, messages, tools=TOOLS, send_sources=True, message_metadata=metadata)
+
+
+def _name_the_model(part: Mapping[str, Any]) -> dict[str, Any] | None:
+    return {"model": "scripted"} if part["type"] == "start" else None
 
 
 def _last_user(messages: Sequence[UIMessage]) -> int:

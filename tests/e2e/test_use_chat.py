@@ -55,7 +55,7 @@ def test_a_message_is_answered(run):
     seen = run("send")
     assert seen["texts"] == ["echo Hello, world", "Hello, world"]
     assert seen["role"] == "assistant"
-    assert seen["statuses"][-3:] == ["submitted", "streaming", "ready"]
+    assert seen["statuses"] == ["submitted", "streaming", "ready"]
     assert seen["finishes"] == 1
     assert seen["id"]
 

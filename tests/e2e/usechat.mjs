@@ -160,7 +160,10 @@ const scenarios = {
   async send() {
     const page = await open("chat-send");
     await page.say("echo Hello, world");
-    return { texts: page.texts, statuses: page.statuses, finishes: page.finishes, role: page.last.role, id: page.last.id };
+    const first = { texts: page.texts, finishes: page.finishes, role: page.last.role, id: page.last.id };
+    page.statuses.length = 0;
+    await page.say("count 30"); // slow enough that no two states fall into one rendering
+    return { ...first, statuses: page.statuses };
   },
 
   async "second-turn"() {
