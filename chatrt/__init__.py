@@ -37,6 +37,7 @@ _HOMES = {
     "Model": "chatrt.models",
     "ScriptedModel": "chatrt.models",
     "Usage": "chatrt.models",
+    "to_litellm": "chatrt.models",
     "Session": "chatrt.runtime",
     "SessionManager": "chatrt.runtime",
     "create_app": "chatrt.server",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -49,7 +49,8 @@ class ChatAgent:
         on_error: Chooses the text that people read for an exception; by default they read a fixed text and an id (D11).
 
     Raises:
-        UsageError: If `id` is empty or has a character that does not belong into a URL path segment.
+        UsageError: If `id` is empty or has a character that does not belong into a URL path segment, or `when_busy` is
+            not a policy.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class ChatAgent:
     ) -> None:
         if not id or not all(char.isalnum() or char in "-_." for char in id):
             raise UsageError(f"an agent id is made of letters, digits, '-', '_' and '.', not {id!r}")
+        if when_busy not in get_args(WhenBusy):
+            raise UsageError(f"when_busy is one of {', '.join(get_args(WhenBusy))}, not {when_busy!r}")
         self.id = id
         self.tools = tools
         self.client_data_type = client_data

@@ -5,6 +5,7 @@ from __future__ import annotations
 from chatrt.models.base import Model, ModelPart, ModelRequest, ToolSpec
 from chatrt.models.function import FunctionModel
 from chatrt.models.litellm import LiteLLMModel
+from chatrt.models.litellm_messages import to_litellm
 from chatrt.models.scripted import ScriptedModel
 from chatrt.models.usage import Usage
 
@@ -18,6 +19,7 @@ __all__ = [
     "ToolSpec",
     "Usage",
     "resolve_model",
+    "to_litellm",
 ]
 
 

@@ -318,7 +318,7 @@ class SessionManager:
                 run.lose_lease()
 
     async def _take_up_unserved(self) -> None:
-        for key in await self.store.find_unserved(at=self.clock.now()):
+        for key in await self.store.find_unserved(at=self.clock.now(), agents=list(self._agents)):
             row = await self.store.find_session(key)
             if row is None or row.agent not in self._agents:
                 continue

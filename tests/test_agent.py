@@ -1,0 +1,98 @@
+"""Declaring an agent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel
+
+from chatrt import ChatAgent
+from chatrt.errors import InvalidActionError, InvalidClientDataError, UsageError
+
+
+class Undo(BaseModel):
+    type: Literal["undo"]
+
+
+@pytest.mark.parametrize("agent_id", ["", "a b", "a/b", "ä?"])
+def test_an_id_goes_into_a_url(agent_id: str):
+    """An agent id is made of letters, digits, '-', '_' and '.'."""
+    with pytest.raises(UsageError):
+        ChatAgent(agent_id)
+
+
+def test_an_unknown_busy_policy_is_a_mistake():
+    """when_busy names one of the policies."""
+    with pytest.raises(UsageError):
+        ChatAgent("a", when_busy="panic")
+
+
+def test_decorators_leave_the_function_alone():
+    """A decorated function can still be called and tested by itself."""
+    agent = ChatAgent("a")
+
+    @agent.run
+    def respond(turn):
+        return "x"
+
+    assert respond(None) == "x"
+    assert agent.hooks.run is respond
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "on_boot",
+        "on_validate_messages",
+        "hydrate_messages",
+        "on_chat_start",
+        "on_turn_start",
+        "prepare_messages",
+        "on_before_turn_complete",
+        "on_turn_complete",
+        "on_action",
+        "on_error",
+    ],
+)
+def test_every_hook_is_a_decorator_and_an_argument(hook: str):
+    """Whichever way a hook is registered, it is the same hook."""
+
+    def function(event):
+        return None
+
+    decorated = ChatAgent("a")
+    getattr(decorated, hook)(function)
+
+    assert getattr(decorated.hooks, hook) is function
+    assert getattr(ChatAgent("a", **{hook: function}).hooks, hook) is function
+
+
+def test_client_data_without_a_type_are_taken_as_they_are():
+    """Without client_data any value passes."""
+    assert ChatAgent("a").parse_client_data({"x": 1}) == {"x": 1}
+
+
+def test_unfit_client_data_say_where():
+    """The error names the place that does not fit."""
+
+    class Data(BaseModel):
+        user: int
+
+    with pytest.raises(InvalidClientDataError) as caught:
+        ChatAgent("a", client_data=Data).parse_client_data({"user": "x"})
+
+    assert caught.value.path == "/user"
+
+
+def test_an_action_becomes_its_type():
+    """An action is validated into the declared type."""
+    agent = ChatAgent("a", action=Undo, on_action=lambda event: None)
+
+    assert agent.parse_action({"type": "undo"}) == Undo(type="undo")
+
+
+def test_without_on_action_no_action_is_taken():
+    """An agent that handles no actions refuses them."""
+    with pytest.raises(InvalidActionError):
+        ChatAgent("a").parse_action({"type": "undo"})

@@ -1,0 +1,63 @@
+"""Time that tests can turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+from chatrt.clock import ManualClock, SystemClock
+from chatrt.ids import CountingIds, RandomIds
+
+
+async def test_sleepers_wake_in_order_when_their_time_has_come():
+    """advance wakes everyone whose time has come, the earliest first, and nobody else."""
+    clock, woken = ManualClock(), []
+
+    async def sleeper(seconds: float) -> None:
+        await clock.sleep(seconds)
+        woken.append(seconds)
+
+    tasks = [asyncio.create_task(sleeper(seconds)) for seconds in (3, 1, 2, 9)]
+    await asyncio.sleep(0)
+
+    clock.advance(5)
+    await asyncio.gather(*tasks[:3])
+
+    assert (woken, clock.sleepers) == ([1, 2, 3], 1)
+    tasks[3].cancel()
+
+
+async def test_a_cancelled_sleeper_is_forgotten():
+    """A sleeper that was cancelled counts no more."""
+    clock = ManualClock()
+    task = asyncio.create_task(clock.sleep(5))
+    await asyncio.sleep(0)
+
+    task.cancel()
+    await asyncio.wait({task})
+
+    assert clock.sleepers == 0
+
+
+async def test_the_system_clock_goes_on():
+    """The monotonic clock never goes back."""
+    clock = SystemClock()
+    before = clock.monotonic()
+
+    await clock.sleep(0)
+
+    assert clock.monotonic() >= before
+
+
+def test_random_ids_do_not_repeat():
+    """Fresh ids differ and carry their prefix."""
+    ids = {RandomIds().new("msg") for _ in range(1000)}
+
+    assert len(ids) == 1000
+    assert all(fresh.startswith("msg_") for fresh in ids)
+
+
+def test_counting_ids_count_for_each_prefix():
+    """Ids for tests are predictable."""
+    ids = CountingIds()
+
+    assert [ids.new("a"), ids.new("b"), ids.new("a")] == ["a_1", "b_1", "a_2"]
