@@ -1,4 +1,4 @@
-"""The types of the names that `import chatrt` gives."""
+# The types of the names that `import chatrt` gives.
 
 from chatrt.agent import ChatAgent
 from chatrt.client import AgentChat
