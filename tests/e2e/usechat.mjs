@@ -42,6 +42,9 @@ async function recordingFetch(url, options = {}) {
   return new Response(response.body.pipeThrough(tap), { status: response.status, headers: response.headers });
 }
 
+/** Let React draw what has changed: it does so in microtasks, which are all done before the next timer. */
+const rendered = () => new Promise((resolve) => setTimeout(resolve, 0));
+
 /** A component that uses the hook, mounted like a page. */
 class Page {
   statuses = [];
@@ -84,8 +87,9 @@ class Page {
     return this.until("mounted", () => true);
   }
 
-  /** Wait for the answer of the request that was just made. */
+  /** Wait for the answer of the request that was just made; what is shown then is newer than the call of this. */
   async settled(what = "settled") {
+    await rendered();
     await this.until(what, (chat) => chat.status === "ready" || chat.status === "error");
   }
 
@@ -146,6 +150,7 @@ const answersApprovals = { sendAutomaticallyWhen: ai.lastAssistantMessageIsCompl
 async function approval(text, approved, expected) {
   const page = await open(`chat-${expected}`, answersApprovals);
   await page.say(text);
+  await page.until("asked", (chat) => toolParts(chat.messages.at(-1))[0]?.approval);
   const [asked] = toolParts(page.last);
   const before = { state: asked.state, input: asked.input };
   await page.chat.addToolApprovalResponse({ id: asked.approval.id, approved });
