@@ -104,13 +104,19 @@ class ChatAgent:
     # --- what clients send
 
     def parse_client_data(self, value: Any) -> Any:
-        """Return client data as the agent's type.
+        """Return client data as the agent's type; none at all are taken for an empty object.
 
         Raises:
             InvalidClientDataError: If they do not fit.
         """
         if self.client_data_type is None:
             return value
+        if value is None:
+            # Who sends nothing means the defaults, unless the type has a use for nothing.
+            try:
+                return self._client_data_adapter.validate_python(None)
+            except ValidationError:
+                value = {}
         return _parse(self._client_data_adapter, value, InvalidClientDataError)
 
     def parse_action(self, value: Any) -> Any:

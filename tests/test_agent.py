@@ -96,3 +96,29 @@ def test_without_on_action_no_action_is_taken():
     """An agent that handles no actions refuses them."""
     with pytest.raises(InvalidActionError):
         ChatAgent("a").parse_action({"type": "undo"})
+
+
+def test_no_client_data_mean_the_defaults():
+    """A client that sends nothing gets the defaults of the declared type."""
+
+    class Data(BaseModel):
+        language: str = "en"
+
+    assert ChatAgent("a", client_data=Data).parse_client_data(None) == Data()
+
+
+def test_no_client_data_can_be_a_value():
+    """A type that allows None gets None."""
+    assert ChatAgent("a", client_data=int | None).parse_client_data(None) is None
+
+
+def test_required_client_data_have_to_be_sent():
+    """Without a default, sending nothing is an error that names what is missing."""
+
+    class Data(BaseModel):
+        user: str
+
+    with pytest.raises(InvalidClientDataError) as caught:
+        ChatAgent("a", client_data=Data).parse_client_data(None)
+
+    assert caught.value.path == "/user"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Any
+from typing import Any, get_args
 
 from chatrt.codec import loads
 from chatrt.errors import StaleEpochError, StoreError
@@ -54,6 +54,7 @@ class Run:
         self._read_cursor = 0
         self._work: Work | None = None
         self._work_seq = 0
+        self._is_reading = False
         self._stopped_early: dict[int, str | None] = {}
         self._known_ids: dict[int, str] = {}
         self._arrived = asyncio.Event()
@@ -80,6 +81,8 @@ class Run:
                     await self._handle(record)
                 elif not self._draining and await self._leave():
                     return
+            if self.failure is not None:
+                raise self.failure
         except asyncio.CancelledError:
             if self.failure is not None:
                 raise self.failure from None
@@ -139,8 +142,12 @@ class Run:
             self._known_ids[unfinished.in_seq] = unfinished.message_id
             return
         record = await self._next()
+        if record is None and self._draining:
+            return
         if record is None or record.seq != unfinished.in_seq:
             logger.error("chat %s: the input of an unfinished turn is gone", self._context.chat_id)
+            if record is not None:
+                self._queue.appendleft(record)
             return
         logger.info("chat %s: closing the turn of input %d", self._context.chat_id, record.seq)
         self._work_seq = record.seq
@@ -171,8 +178,8 @@ class Run:
     async def _next(self) -> Record | None:
         """Return the next input, or None when none came for the agent's idle time."""
         while not self._queue and not self._draining:
+            self._arrived.clear()  # before the commit: what arrives meanwhile must be noticed behind it
             await self._settle_strays()
-            self._arrived.clear()
             if not await self._wait_for_arrival():
                 return None
         return None if self._draining else self._queue.popleft()
@@ -199,10 +206,12 @@ class Run:
         live = self._live
         while True:
             live.arrived.clear()
+            self._is_reading = True
             while records := await live.store.read_in(live.row.key, after=self._read_cursor):
                 for record in records:
                     self._read_cursor = record.seq
                     self._take(record)
+            self._is_reading = False
             self._arrived.set()
             await live.arrived.wait()
 
@@ -210,6 +219,9 @@ class Run:
         if record.kind == "stop":
             if record.seq > self._context.state.stop_cursor:
                 self._stop(record)
+            return
+        if record.kind not in get_args(Trigger):
+            logger.warning("chat %s: input %d of kind %s is passed", self._context.chat_id, record.seq, record.kind)
             return
         if self._live.agent.when_busy == "interrupt" and record.kind != "action":
             self._interrupt()
@@ -219,8 +231,10 @@ class Run:
         body: dict[str, Any] = loads(record.body)
         wanted: int | None = body.get("inSeq")
         self._context.state.stop_cursor = record.seq
-        if self._work is not None and wanted in (None, self._work.in_seq):
-            self._work.stop(body.get("reason"))
+        if self._work_seq > self._context.in_cursor and wanted in (None, self._work_seq):
+            # Until its turn-complete is stored a turn is the one that people mean, also when it is past being ended.
+            if self._work is not None:
+                self._work.stop(body.get("reason"))
             return
         queued = [waiting.seq for waiting in self._queue]
         # A person who stops right after sending means that message, although its turn has not begun.
@@ -231,7 +245,7 @@ class Run:
     def _interrupt(self) -> None:
         reason = "interrupted by a newer message"
         if self._work is not None:
-            self._work.stop(reason)
+            self._work.interrupt(reason)
         self._stopped_early.update({waiting.seq: reason for waiting in self._queue if waiting.kind != "action"})
 
     # --- handle
@@ -261,7 +275,7 @@ class Run:
         return self._queue[0].seq - 1 if self._queue else self._read_cursor
 
     def _on_turn_start(self, in_seq: int, trigger: Trigger, message_id: str) -> None:
-        self._live.running = RunningTurn(in_seq, trigger, message_id)
+        self._live.running = RunningTurn(in_seq, trigger, message_id, self._context.history.all())
 
     # --- leave
 
@@ -271,10 +285,11 @@ class Run:
         if self._queue or self._live.arrived.is_set():
             return False
         await self._settle_strays()
-        if await self._live.store.release_lease(self.lease, in_cursor=settled):
-            return True
-        self._live.arrived.set()
-        return False
+        left = await self._live.store.release_lease(self.lease, in_cursor=settled)
+        if not left or self._is_reading or self._read_cursor > settled:
+            # Something arrived meanwhile; what was read of it behind the release is the next run's to read again.
+            self._live.arrived.set()
+        return left
 
     def _reader_ended(self, reader: asyncio.Task[None]) -> None:
         if not reader.cancelled() and reader.exception() is not None:
@@ -284,4 +299,5 @@ class Run:
         """The store refuses or is gone: nothing more can be done here."""
         if self.failure is None and self._task is not None:
             self.failure = error if isinstance(error, StoreError) else StoreError(str(error))
+            self.drain()  # in case application code swallows the cancellation
             self._task.cancel()

@@ -9,6 +9,7 @@ from typing import Literal
 
 from chatrt.agent import ChatAgent
 from chatrt.clock import Clock
+from chatrt.codec import loads
 from chatrt.history import History
 from chatrt.ids import Ids
 from chatrt.runtime.inbox import Inbox
@@ -22,11 +23,19 @@ Status = Literal["idle", "running", "closed"]
 
 @dataclass(frozen=True, slots=True)
 class RunningTurn:
-    """The turn or action that runs in this process now: the input it settles and the message it makes."""
+    """The turn or action that runs in this process now.
+
+    Attributes:
+        in_seq: The input it settles.
+        trigger: What kind of input that is.
+        message_id: The message it makes.
+        messages: The history as it began: with the question, without the answer.
+    """
 
     in_seq: int
     trigger: Trigger
     message_id: str
+    messages: list[UIMessage]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +57,16 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionState(Position):
-    """The committed messages, and the position that belongs to them: all of one moment."""
+    """The messages, and the position that belongs to them.
+
+    Attributes:
+        messages: What the running turn stands on, its question included; when none runs, all that is committed. What is
+            read of `.out` after `cursor` came after these messages.
+        pending: User messages that wait for their turn.
+    """
 
     messages: list[UIMessage]
+    pending: list[UIMessage]
 
 
 class LiveSession:
@@ -112,19 +128,32 @@ class Session:
         return self._live.running
 
     async def load(self) -> SessionState:
-        """Read the committed messages and the cursors that belong to them, all of one moment."""
+        """Read the messages and the cursors that belong to them."""
+        before = self._live.running
         snapshot = await self._live.store.load_snapshot(self.key)
         messages = [node.message for node in snapshot.nodes]
         if self._live.run_task is None:
             self._live.history = History(messages)
+        running = self._live.running or before
+        taken_up = snapshot.in_cursor
+        if running is not None and running.in_seq > snapshot.in_cursor:
+            messages, taken_up = list(running.messages), running.in_seq
         position = self._position(snapshot)
         return SessionState(
             messages=messages,
+            pending=await self._pending(taken_up, snapshot.last_in_seq),
             cursor=position.cursor,
             in_cursor=position.in_cursor,
             last_in_seq=position.last_in_seq,
             status=position.status,
         )
+
+    async def _pending(self, taken_up: int, last_in_seq: int) -> list[UIMessage]:
+        if taken_up >= last_in_seq:
+            return []
+        waiting = await self._live.store.read_in(self.key, after=taken_up)
+        messages: list[UIMessage] = [loads(record.body)["message"] for record in waiting if record.kind == "message"]
+        return [message for message in messages if message["role"] == "user"]
 
     async def position(self) -> Position:
         """Read where the session stands, without its messages."""

@@ -83,10 +83,12 @@ class AISDKEndpoints:
         principal, agent, chat_id = self._identify(request, "read")
         session = await self._service.sessions.find_session(chat_id, tenant=principal.tenant)
         if session is None:
-            return json_response({"messages": [], "status": "idle", "cursor": 0})
+            return json_response({"messages": [], "pending": [], "status": "idle", "cursor": 0})
         _check_agent_of(session, agent)
         state = await session.load()
-        return json_response({"messages": state.messages, "status": state.status, "cursor": state.cursor})
+        return json_response(
+            {"messages": state.messages, "pending": state.pending, "status": state.status, "cursor": state.cursor}
+        )
 
     def _identify(self, request: Request, scope: str) -> tuple[Principal, str, str]:
         principal = self._service.authority.identify(request)

@@ -148,6 +148,7 @@ class NativeEndpoints:
         return json_response(
             {
                 "messages": state.messages,
+                "pending": state.pending,
                 "cursor": state.cursor,
                 "inCursor": state.in_cursor,
                 "lastInSeq": state.last_in_seq,

@@ -347,7 +347,7 @@ async def test_messages_are_what_a_page_begins_with(kit):
 async def test_a_chat_that_has_not_begun_has_no_messages(kit):
     """A page can load before its first message."""
     page = (await kit.http.get("/api/chat/kit/new/messages")).json()
-    assert page == {"messages": [], "status": "idle", "cursor": 0}
+    assert page == {"messages": [], "pending": [], "status": "idle", "cursor": 0}
 
 
 @pytest.mark.parametrize("chat_id", ["a/b:c %", "a%2Fb", "ü/stream", "x/messages", "..a", "?#&=+", "/"])

@@ -323,7 +323,7 @@ async def test_messages_and_cursor_fit_together(kit):
     await kit.new("c1")
     await said(kit, "echo x")
     page = (await kit.http.get("/v1/sessions/c1/messages")).json()
-    assert page.keys() == {"messages", "cursor", "inCursor", "lastInSeq", "status"}
+    assert page.keys() == {"messages", "pending", "cursor", "inCursor", "lastInSeq", "status"}
     assert (page["inCursor"], page["lastInSeq"], page["status"]) == (1, 1, "idle")
     assert names(await read(kit, headers={"last-event-id": str(page["cursor"])})) == ["idle"]
 
