@@ -61,14 +61,14 @@ clean:
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@touch $@
 
-.make/app: .make/venv pyproject.toml
+.make/app: .make/venv pyproject.toml constraints.txt
 	@echo "make: installing chatrt"
-	@$(PIP) install --editable .
+	@$(PIP) install --constraint constraints.txt --editable .
 	@touch $@
 
-.make/dev: .make/app pyproject.toml
+.make/dev: .make/app pyproject.toml constraints.txt
 	@echo "make: installing what tests and checks need"
-	@$(PIP) install --group dev
+	@$(PIP) install --constraint constraints.txt --group dev
 	@touch $@
 
 .make/npm: tests/e2e/package.json tests/e2e/package-lock.json
