@@ -91,7 +91,11 @@ def test_too_many_values():
         load_checked(b"[" + b"1," * 10_000 + b"1]")
 
 
-@pytest.mark.parametrize("value", [object(), {1: 2}, {"a": b"x"}, float("nan"), (1,)], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [object(), {1: 2}, {"a": b"x"}, float("nan"), (1,)],
+    ids=["object", "number as key", "bytes", "nan", "tuple"],
+)
 def test_a_value_that_is_not_json_is_refused(value: object):
     """Python values that JSON has no form for are refused, wherever they stand."""
     with pytest.raises(InvalidJSONError):

@@ -12,6 +12,14 @@ from chatrt.runtime.work import Completed, Failed, Outcome, Stopped, Work, call
 class ActionWork(Work):
     """An `action` record being served."""
 
+    handled = False
+    """Whether the handler returned: its changes stand from then on."""
+
+    def interrupt(self, reason: str) -> None:
+        """End what the action says; a newer message does not undo what it does (D7)."""
+        if self.handled:
+            self.stop(reason)
+
     async def perform(self) -> Outcome:
         """Serve the record.
 
@@ -20,12 +28,10 @@ class ActionWork(Work):
         """
         history = self.context.history
         checkpoint = history.checkpoint()
-        handled = False
 
         async def handle() -> Any:
-            nonlocal handled
             answer = await self._handle()
-            handled = True
+            self.handled = True
             return answer
 
         try:
@@ -33,11 +39,11 @@ class ActionWork(Work):
             self.open_response(None)
             await self.answer(handle)
         except Exception as error:
-            if not handled:
+            if not self.handled:
                 history.restore(checkpoint)
             return Failed(error)
         if self.stop_signal.is_set():
-            if not handled:
+            if not self.handled:
                 history.restore(checkpoint)
             return Stopped(self.stop_reason)
         return Completed()

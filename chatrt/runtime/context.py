@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from chatrt.agent import ChatAgent
 from chatrt.clock import Clock
+from chatrt.codec import dumps
+from chatrt.errors import ChatrtError, InvalidMessageError
 from chatrt.history import History
 from chatrt.ids import Ids
 from chatrt.runtime.outbox import OutboxWriter
@@ -25,6 +27,7 @@ class RunContext:
         turns: How many turns and actions this run served.
         settled_seq: The last `turn-complete` on `.out`.
         in_cursor: The `.in` cursor as it was committed last.
+        load_nodes: Reads the active branch as it is stored.
         settled_up_to: Gives the `.in` cursor that holds once the work at hand is settled.
         on_turn_start: Told when a turn's answer begins.
     """
@@ -39,12 +42,31 @@ class RunContext:
     writer: OutboxWriter
     default_client_data: Any
     continuation: bool
+    load_nodes: Callable[[], Awaitable[list[Node]]]
     settled_up_to: Callable[[], int]
     on_turn_start: Callable[[int, Trigger, str], None]
     nodes: list[str] = field(default_factory=list[str])
     turns: int = 0
     settled_seq: int = 0
     in_cursor: int = 0
+
+    def find_unstorable(self) -> Exception | None:
+        """Say why the history's changes cannot be stored, if application code left what is no message in it."""
+        changes = self.history.changes()
+        try:
+            for message in (*changes.added, *(message for _, message in changes.advanced)):
+                _check_shape(message)
+                dumps(message)
+        except ChatrtError as error:
+            return error
+        return None
+
+    async def forget_changes(self) -> None:
+        """Make the history what is stored."""
+        nodes = await self.load_nodes()
+        self.nodes[:] = [node.node_id for node in nodes]
+        self.history.set(node.message for node in nodes)
+        self.history.mark_saved()
 
     async def commit(self, records: list[NewRecord], *, trim_to: int = 0) -> int:
         """Write the history's changes, the state, the cursor and these records as one; returns the last `.out` seq."""
@@ -69,9 +91,20 @@ class RunContext:
             state=self.state.to_json(),
             trim_to=trim_to,
         )
-        last_seq = await self.writer.commit(commit)
-        self.in_cursor = in_cursor
+        # Marked before the wait: what changes meanwhile belongs to the next commit. If this one fails the run is over.
         del self.nodes[changes.kept :]
         self.nodes.extend(added)
         self.history.mark_saved()
+        last_seq = await self.writer.commit(commit)
+        self.in_cursor = in_cursor
         return last_seq
+
+
+def _check_shape(message: Any) -> None:
+    match message:
+        case {"id": str(), "role": "user" | "assistant" | "system", "parts": [*parts]} if all(
+            isinstance(part, dict) and isinstance(cast("dict[str, Any]", part).get("type"), str) for part in parts
+        ):
+            return
+        case _:
+            raise InvalidMessageError("the history holds something that is no message")

@@ -23,7 +23,7 @@ from chatrt.runtime.response import Response
 from chatrt.runtime.turns import TurnWork
 from chatrt.runtime.work import Completed, Failed, Interrupted, Outcome, Stopped, Work, call
 from chatrt.stores import NewRecord
-from chatrt.ui import UIMessage
+from chatrt.ui import UIMessage, overlay_tool_states
 
 logger = logging.getLogger("chatrt.runtime")
 
@@ -48,17 +48,23 @@ async def finish(work: Work, outcome: Outcome) -> None:
     """End a piece of work; afterwards it is settled and durable, or a `StoreError` was raised and it is neither."""
     context = work.context
     response = _opened(work)
-    response.unseal()
     raw = response.raw_message()
     _close(work, response, outcome)
-    _keep_answer(work, response, outcome)
+    message = _keep_answer(work, response, outcome, response.base)
+    said = _said(work, response, outcome)
     if isinstance(work, TurnWork) and isinstance(outcome, Completed | Stopped):
-        outcome = await _before_complete(work, response, outcome, raw)
+        outcome = await _before_complete(work, response, outcome, message, raw)
+        _close(work, response, outcome)
+    problem = context.find_unstorable()
+    if problem is not None:
+        outcome, said = Failed(problem), response.base
+        await _take_back(work)
     failure = _say_how_it_ended(work, response, outcome)
-    message = _keep_answer(work, response, outcome)
+    message = _keep_answer(work, response, outcome, said)
+    response.end()
     last_seq = await _commit(work, outcome, message, failure)
-    context.turns += 1
     if isinstance(work, TurnWork):
+        context.turns += 1
         await tell_turn_complete(work, outcome, message, raw, last_seq)
 
 
@@ -110,6 +116,10 @@ async def tell_turn_complete(
         await call(hook, event)
     except Exception:
         logger.exception("on_turn_complete failed in chat %s; the turn stays as it was", context.chat_id)
+    problem = context.find_unstorable()
+    if problem is not None:
+        logger.error("on_turn_complete made a history that cannot be stored; it is dropped", exc_info=problem)
+        await context.forget_changes()
     changes = context.history.changes()
     if changes.added or changes.advanced or changes.dropped:
         await context.commit([])
@@ -138,26 +148,56 @@ def _close(work: Work, response: Response, outcome: Outcome) -> None:
         response.close_all(work.client_tools)
 
 
-def _keep_answer(work: Work, response: Response, outcome: Outcome) -> UIMessage | None:
-    """Make the answer, as it stands, part of the history."""
-    message = response.message(None if isinstance(outcome, Completed) else work.client_tools)
+def _said(work: Work, response: Response, outcome: Outcome) -> UIMessage | None:
+    return response.message(None if isinstance(outcome, Completed) else work.client_tools)
+
+
+def _keep_answer(work: Work, response: Response, outcome: Outcome, before: UIMessage | None) -> UIMessage | None:
+    """Make the answer, as it stands, part of the history; what hooks made of it meanwhile stays (D1).
+
+    Args:
+        work: Whose answer it is.
+        response: The answer.
+        outcome: How it ended.
+        before: The answer as it was when it became part of the history: at first, the message that is continued.
+
+    Returns:
+        The answer as it is in the history; None if nothing was said, or a hook removed it.
+    """
+    message = _said(work, response, outcome)
     if message is None or message == response.base:
         return None
     history = work.context.history
     stored = history.find_message(message["id"])
     if stored is None:
+        if before is not response.base:
+            return None
         history.append(message)
-    elif stored != message:
+        return message
+    if before is not None and stored != before:
+        edited = overlay_tool_states(stored, message)
+        grown: UIMessage = {**edited, "parts": [*edited["parts"], *message["parts"][len(before["parts"]) :]]}
+        message = grown
+    if stored != message:
         history.advance(message)
     return message
 
 
-async def _before_complete(work: TurnWork, response: Response, outcome: Outcome, raw: UIMessage | None) -> Outcome:
+async def _take_back(work: Work) -> None:
+    """Forget what was made of the history, but for the message that came in."""
+    await work.context.forget_changes()
+    if isinstance(work, TurnWork):
+        work.merged = False
+    _opened(work)
+
+
+async def _before_complete(
+    work: TurnWork, response: Response, outcome: Outcome, message: UIMessage | None, raw: UIMessage | None
+) -> Outcome:
     context = work.context
     hook = context.agent.hooks.on_before_turn_complete
     if hook is None:
         return outcome
-    message = response.message(None if isinstance(outcome, Completed) else work.client_tools)
     total = context.state.total_usage
     event = BeforeTurnCompleteEvent(
         chat_id=context.chat_id,
@@ -181,7 +221,8 @@ async def _before_complete(work: TurnWork, response: Response, outcome: Outcome,
         await call(hook, event)
     except Exception as error:
         return Failed(error)
-    return outcome
+    error = work.answer_error
+    return outcome if error is None or isinstance(outcome, Stopped) else Failed(error)
 
 
 def _say_how_it_ended(work: Work, response: Response, outcome: Outcome) -> PublicFailure | None:
@@ -198,7 +239,6 @@ def _say_how_it_ended(work: Work, response: Response, outcome: Outcome) -> Publi
             if response.stream_error not in (None, MASKED):
                 failure = PublicFailure(failure.code, response.stream_error or MASKED, error_id)
             logger.error("%s: input %d of chat %s failed", error_id, work.in_seq, work.context.chat_id, exc_info=error)
-            response.close_texts()
             response.fail(failure.message)
             return failure
     return None

@@ -229,6 +229,8 @@ class SessionManager:
         key = SessionKey(tenant, chat_id)
         live = self._live.get(key)
         if live is not None and live.run_task is not None:
+            if key in self._runs:
+                self._runs[key].drain()
             live.run_task.cancel()
             await asyncio.wait({live.run_task})
         deleted = await self.store.delete_session(key)
@@ -249,6 +251,7 @@ class SessionManager:
 
     def _wake(self, live: LiveSession) -> None:
         """See to it that somebody reads what was just appended."""
+        live = self._live.setdefault(live.row.key, live)  # a handle from before a delete has another one
         live.arrived.set()
         if live.run_task is None and not self._draining:
             live.run_task = asyncio.create_task(self._serve(live))
@@ -276,6 +279,8 @@ class SessionManager:
     async def _run(self, live: LiveSession, lease: Lease) -> None:
         run = Run(live, lease, self._flusher, self.ids)
         self._runs[live.row.key] = run
+        if self._draining:
+            run.drain()
         try:
             await run.serve()
         except BaseException:
@@ -306,6 +311,8 @@ class SessionManager:
                 await self._take_up_unserved()
             except StoreError as error:
                 logger.warning("the store is unavailable: %s", error)
+            except Exception:
+                logger.exception("a round over the leases failed; the next one comes")
 
     async def _renew(self) -> None:
         if not self._runs:

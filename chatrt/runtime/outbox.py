@@ -101,11 +101,13 @@ class Outbox:
     def publish(self, first_seq: int, at: float, records: Sequence[NewRecord]) -> None:
         """Show records that are stored by now to all readers."""
         milliseconds = int(at * 1000)
-        self._buffer.extend(
-            [Record(seq, milliseconds, record.kind, record.body) for seq, record in enumerate(records, first_seq)]
-        )
-        self._buffer_bytes += sum([len(record.body) for record in records])
-        self._last_seq = first_seq + len(records) - 1
+        buffer = self._buffer
+        seq = first_seq
+        for kind, body in records:
+            buffer.append(Record(seq, milliseconds, kind, body))
+            self._buffer_bytes += len(body)
+            seq += 1
+        self._last_seq = seq - 1
         if self._buffer_bytes > BUFFER_BYTES:
             self._shrink()
         self._wake()

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from chatrt.codec import loads
-from chatrt.runtime.context import RunContext
 from chatrt.runtime.finish import finish
 from chatrt.runtime.merge import has_approved_calls
 from chatrt.runtime.turns import TurnWork
@@ -54,12 +53,11 @@ async def find_unfinished_turn(store: Store, key: SessionKey, settled_seq: int) 
     return turn
 
 
-async def close_unfinished_turn(context: RunContext, turn: UnfinishedTurn, record: Record) -> None:
+async def close_unfinished_turn(work: TurnWork, turn: UnfinishedTurn) -> None:
     """Settle the input of an interrupted turn with the answer it had so far.
 
     Crashing in here is harmless: nothing is changed before the one commit at the end.
     """
-    work = TurnWork(context, record)
     await work.resume(turn.message_id, turn.base, turn.chunks)
     await finish(work, Interrupted())
 

@@ -7,15 +7,22 @@ Rules of this file, whatever the application writes:
 * An `error` in a stream is kept back: clients read nothing after it, so it is sent last (D17).
 * Where approved calls are about to run, `start` goes first: it is the record that they may have started.
 * What contradicts the chunks before it raises and is not sent.
+* Nothing is written behind the end, and nothing by an answer that was told to end and went on.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from collections.abc import AsyncIterable, Collection, Iterable
+from contextvars import ContextVar
 from typing import Any, cast
 
 from chatrt.codec import clean_text, dumps
-from chatrt.errors import InvalidJSONError
+from chatrt.errors import InvalidJSONError, UIMessageStreamError
+from chatrt.generate import TextStream
+from chatrt.models import Usage
 from chatrt.runtime.merge import has_approved_calls
 from chatrt.runtime.outbox import OutboxWriter
 from chatrt.ui import (
@@ -27,7 +34,19 @@ from chatrt.ui import (
     validate_chunk,
 )
 
+logger = logging.getLogger("chatrt.runtime")
+
+SLICE_SECONDS = 0.001
+"""How long a stream that never waits may keep the loop for itself."""
+
 _HELD = frozenset({"start", "finish", "error", "abort", "start-step"})
+
+_in_answer: ContextVar[bool] = ContextVar("chatrt_in_answer", default=False)
+
+
+def enter_answer(inside: bool) -> None:  # noqa: FBT001 - the one thing it says
+    """Say whether the calling task, and the tasks it starts, produce an answer."""
+    _in_answer.set(inside)
 
 
 class Response:
@@ -44,6 +63,7 @@ class Response:
         self.base = base
         self.finish_reason: str | None = None
         self.stream_error: str | None = None
+        self.usage: Usage | None = None
         self._writer = writer
         empty: UIMessage = {"id": message_id, "role": "assistant", "parts": []}
         self._reducer = MessageReducer(base or empty)
@@ -53,6 +73,7 @@ class Response:
         self._start_metadata: dict[str, Any] = {}
         self._finish: dict[str, Any] | None = None
         self._sealed = False
+        self._over = False
         self._has_approved = base is not None and has_approved_calls(base)
 
     # --- writing
@@ -63,8 +84,23 @@ class Response:
 
     async def merge(self, chunks: AsyncIterable[UIMessageChunk]) -> None:
         """Write every chunk of a stream from application code."""
-        async for chunk in chunks:
-            self.write(chunk)
+        put = self.emit if isinstance(chunks, TextStream) else self.write
+        slice_ends = time.perf_counter() + SLICE_SECONDS
+        count = 0
+        try:
+            async for chunk in chunks:
+                put(chunk)
+                count += 1
+                if not count & 15 and time.perf_counter() > slice_ends:
+                    await asyncio.sleep(0)
+                    slice_ends = time.perf_counter() + SLICE_SECONDS
+                kind = chunk["type"]
+                if kind == "tool-input-available" or (kind == "start" and self.approvals_run) or self._writer.crowded:
+                    # A tool starts when the next chunk is asked for: by then, that it was called is on record.
+                    await self._writer.flush()
+        finally:
+            if isinstance(chunks, TextStream) and chunks.steps:
+                self.usage = chunks.usage if self.usage is None else self.usage + chunks.usage
 
     def emit(self, chunk: UIMessageChunk) -> None:
         """Write a chunk that is known to be well formed."""
@@ -77,33 +113,27 @@ class Response:
             self._put({"type": "start-step"})
         self._put(chunk)
 
-    async def settled(self) -> None:
-        """Return when everything written so far is durable."""
-        await self._writer.flush()
-
-    @property
-    def crowded(self) -> bool:
-        """Whether more is written than the store takes; then wait for `settled`."""
-        return self._writer.crowded
-
     @property
     def approvals_run(self) -> bool:
         """Whether approved calls may have started by now."""
         return self._has_approved and self._started
 
     def seal(self) -> None:
-        """Drop whatever is written from now on by code that did not end when it was told to."""
+        """Drop what the answer still writes although it was told to end; hooks and the runtime go on."""
         self._sealed = True
 
-    def unseal(self) -> None:
-        """Let hooks and the runtime write again."""
-        self._sealed = False
+    def end(self) -> None:
+        """Drop whatever is written from now on, by anybody: the turn-complete comes next."""
+        self._over = True
 
     def replay(self, chunks: Iterable[UIMessageChunk]) -> None:
         """Take up an answer where its log ends: these chunks are stored already."""
         for chunk in chunks:
             self._started = True
-            self._reducer.apply(chunk)
+            try:
+                self._reducer.apply(chunk)
+            except UIMessageStreamError:
+                logger.exception("a stored chunk of message %s contradicts those before it", self.message_id)
 
     # --- ending
 
@@ -191,7 +221,10 @@ class Response:
         self._put({"type": "start", "messageId": self.message_id, **self._start_metadata})
 
     def _put(self, chunk: UIMessageChunk | dict[str, Any]) -> None:
-        if self._sealed:
+        if self._over:
+            logger.warning("a %s was written into message %s, which is over", chunk["type"], self.message_id)
+            return
+        if self._sealed and _in_answer.get():
             return
         known = cast("UIMessageChunk", chunk)
         try:

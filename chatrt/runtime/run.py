@@ -24,11 +24,12 @@ from chatrt.runtime.finish import finish
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.outbox import OutboxWriter
 from chatrt.runtime.recovery import UnfinishedTurn, close_unfinished_turn, find_unfinished_turn
+from chatrt.runtime.response import enter_answer
 from chatrt.runtime.session import LiveSession, RunningTurn
 from chatrt.runtime.state import DurableState
 from chatrt.runtime.turns import TurnWork
 from chatrt.runtime.work import Failed, Work, call
-from chatrt.stores import Lease, Record
+from chatrt.stores import Lease, Node, Record
 from chatrt.turn import Trigger, enter_turn
 
 logger = logging.getLogger("chatrt.runtime")
@@ -69,6 +70,8 @@ class Run:
         Raises:
             StoreError: If the store failed or the lease is lost; what was not committed is another run's to do.
         """
+        enter_turn(None)  # whoever appended may be inside of another session's turn
+        enter_answer(False)
         unfinished = await self._boot()
         reader = asyncio.create_task(self._read_inbox())
         reader.add_done_callback(self._reader_ended)
@@ -91,7 +94,6 @@ class Run:
             reader.cancel()
             self._context.writer.abandon()
             self._live.running = None
-            enter_turn(None)
 
     def drain(self) -> None:
         """End after the work at hand; what waits behind it is another run's."""
@@ -121,6 +123,7 @@ class Run:
             writer=OutboxWriter(live.outbox, self._flusher, self.lease, self._give_up),
             default_client_data=live.row.client_data,
             continuation=state.runs > 0,
+            load_nodes=self._load_nodes,
             settled_up_to=self._settled_up_to,
             on_turn_start=self._on_turn_start,
             nodes=[node.node_id for node in snapshot.nodes],
@@ -131,9 +134,14 @@ class Run:
         self._read_cursor = snapshot.in_cursor
         if snapshot.out_last_seq == snapshot.settled_seq:
             return None
-        # A stop that was meant for the unfinished turn must not act on a later one.
-        state.stop_cursor = max(state.stop_cursor, snapshot.last_in_seq)
-        return await find_unfinished_turn(live.store, live.row.key, snapshot.settled_seq)
+        unfinished = await find_unfinished_turn(live.store, live.row.key, snapshot.settled_seq)
+        if unfinished is not None and unfinished.is_kept:
+            # A stop that was meant for the unfinished turn must not act on a later one.
+            state.stop_cursor = max(state.stop_cursor, snapshot.last_in_seq)
+        return unfinished
+
+    async def _load_nodes(self) -> list[Node]:
+        return (await self._live.store.load_snapshot(self._live.row.key)).nodes
 
     async def _recover(self, unfinished: UnfinishedTurn | None) -> None:
         if unfinished is None:
@@ -151,22 +159,25 @@ class Run:
             return
         logger.info("chat %s: closing the turn of input %d", self._context.chat_id, record.seq)
         self._work_seq = record.seq
+        work = TurnWork(self._context, record)
         try:
-            await self._ensure_booted()
+            await self._ensure_booted(work)
         except Exception:
             logger.exception("on_boot failed in chat %s", self._context.chat_id)
-        await close_unfinished_turn(self._context, unfinished, record)
+        await close_unfinished_turn(work, unfinished)
         self._work_seq = 0
+        enter_turn(None)
 
-    async def _ensure_booted(self) -> None:
+    async def _ensure_booted(self, work: Work) -> None:
         """Fire `on_boot` once; a failure is the failure of the turn at hand, and the next turn tries again."""
         context, hook = self._context, self._live.agent.hooks.on_boot
         if self._booted or hook is None:
             return
+        work.parse_client_data()
         event = BootEvent(
             chat_id=context.chat_id,
             history=context.history,
-            client_data=context.default_client_data,
+            client_data=work.client_data,
             run_id=context.run_id,
             continuation=context.continuation,
         )
@@ -258,7 +269,7 @@ class Run:
         self._work, self._work_seq = work, record.seq
         try:
             try:
-                await self._ensure_booted()
+                await self._ensure_booted(work)
             except Exception as error:
                 outcome = Failed(error)
             else:
@@ -269,6 +280,7 @@ class Run:
             self._work = None
             self._work_seq = 0
             self._live.running = None
+            enter_turn(None)
 
     def _settled_up_to(self) -> int:
         """The `.in` cursor once the work at hand is settled: all that was read, up to the first input that waits."""

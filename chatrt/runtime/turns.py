@@ -79,7 +79,7 @@ class TurnWork(Work):
             await self._hydrate(message)
         elif message is not None:
             self._merge(message)
-        else:
+        elif self.trigger == "regenerate":
             trim_for_regenerate(self.context.history, self.body.get("messageId"))
         self.merged = True
 
@@ -95,8 +95,10 @@ class TurnWork(Work):
             turn=self.context.turns,
             trigger=self.trigger,
         )
-        kept: list[UIMessage] = await call(hook, event)
-        return kept[-1] if kept else None
+        kept: Any = await call(hook, event)
+        if not isinstance(kept, list):
+            raise UsageError("on_validate_messages returns the list of messages to go on with")
+        return cast("list[UIMessage]", kept)[-1] if kept else None
 
     def _merge(self, message: UIMessage) -> None:
         history = self.context.history
@@ -139,8 +141,12 @@ class TurnWork(Work):
     def _look_for_more(self, answered: UIMessage | None, *, advanced: bool) -> None:
         if answered is None:
             return
-        # One continuation, once all is settled; and none for an answer that was already continued.
-        self.answers_awaited = waits_for_client(answered) or not (advanced or has_answers_to_continue(answered))
+        last = self.context.history.last
+        # One continuation, once all is settled; none for an answer that was already continued, and none where the
+        # conversation went on: what was answered late is on record for the next prompt.
+        went_on = last is None or last["id"] != answered["id"]
+        unfinished = advanced or has_answers_to_continue(answered)
+        self.answers_awaited = went_on or waits_for_client(answered) or not unfinished
 
     # --- open: the turn begins
 
@@ -189,6 +195,7 @@ class TurnWork(Work):
         run = self.context.agent.hooks.run
         if run is None:
             raise UsageError(f"agent {self.context.agent.id!r} has no run function")
+        vars(turn).pop("messages", None)  # hooks may have read them before the last change of the history
         await self._prepare(turn)
         await self.answer(lambda: run(turn))
 
@@ -209,7 +216,7 @@ class TurnWork(Work):
 
 def checked_history(messages: Any) -> list[UIMessage]:
     """Validate the messages that an application gave; an empty list is a history too."""
-    return validate_ui_messages(messages) if messages else []
+    return [] if messages == [] else validate_ui_messages(messages)
 
 
 def keep_approval_row_last(before: list[ModelMessage], after: list[ModelMessage]) -> list[ModelMessage]:

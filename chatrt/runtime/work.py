@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,7 +15,7 @@ from chatrt.generate import TextStream
 from chatrt.hooks import ToolsEvent
 from chatrt.models import Usage
 from chatrt.runtime.context import RunContext
-from chatrt.runtime.response import Response
+from chatrt.runtime.response import Response, enter_answer
 from chatrt.stores import Record
 from chatrt.tools import Tool, tool_map
 from chatrt.turn import Trigger, Turn, enter_turn
@@ -34,9 +33,6 @@ logger = logging.getLogger("chatrt.runtime")
 
 STOP_GRACE_SECONDS = 2.0
 """How long code that was told to stop may take before the turn goes on without it."""
-
-SLICE_SECONDS = 0.001
-"""How long a stream that never waits may keep the loop for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,6 @@ class Work:
         self.body: dict[str, Any] = loads(record.body)
         self.client_data: Any = None
         self.tools: dict[str, Tool] = {}
-        self.usage: Usage | None = None
         self.stop_signal = asyncio.Event()
         self.stop_reason = "stopped"
         self.response: Response | None = None
@@ -90,6 +85,11 @@ class Work:
         self.start_seq: int | None = None
         self._message_id = message_id
         self._generation: asyncio.Task[None] | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the models of this answer used, as far as they told."""
+        return None if self.response is None else self.response.usage
 
     @property
     def server_tools(self) -> Collection[str]:
@@ -109,16 +109,28 @@ class Work:
         if self._generation is not None:
             self._generation.cancel()
 
+    def interrupt(self, reason: str) -> None:
+        """End the answer because a newer message came."""
+        self.stop(reason)
+
     # --- the way to an answer
+
+    def parse_client_data(self) -> None:
+        """Validate what the client sent along, over the session's default.
+
+        Raises:
+            InvalidClientDataError: If it does not fit the agent's type.
+        """
+        own: Any = self.body.get("clientData")
+        default = self.context.default_client_data
+        if isinstance(default, dict) and isinstance(own, dict):
+            own = {**cast("dict[str, Any]", default), **cast("dict[str, Any]", own)}
+        self.client_data = self.context.agent.parse_client_data(default if own is None else own)
 
     async def resolve_agent_parts(self) -> None:
         """Validate the client data and find the tools of this turn."""
         context = self.context
-        own: Any = self.body.get("clientData")
-        default = context.default_client_data
-        if isinstance(default, dict) and isinstance(own, dict):
-            own = {**cast("dict[str, Any]", default), **cast("dict[str, Any]", own)}
-        self.client_data = context.agent.parse_client_data(default if own is None else own)
+        self.parse_client_data()
         tools = context.agent.tools
         if callable(tools):
             event = ToolsEvent(
@@ -136,35 +148,43 @@ class Work:
     def open_response(self, base: UIMessage | None) -> Turn[Any]:
         """Begin the answer: its id, its first record on `.out`, and the turn that application code sees."""
         context = self.context
-        message_id = base["id"] if base is not None else self._message_id or context.ids.new("msg")
+        message_id = base["id"] if base is not None else self._message_id
+        if message_id is None or (base is None and context.history.find_message(message_id) is not None):
+            message_id = context.ids.new("msg")
         start: dict[str, Any] = {"inSeq": self.in_seq, "trigger": self.trigger, "messageId": message_id}
         if base is not None:
             start["message"] = base
         context.writer.push("turn-start", dumps(start))
-        self.response = Response(context.writer, message_id, base)
+        turn = self._begin_turn(Response(context.writer, message_id, base))
+        context.on_turn_start(self.in_seq, self.trigger, message_id)
+        return turn
+
+    def _begin_turn(self, response: Response) -> Turn[Any]:
+        context = self.context
+        self.response = response
         self.turn = Turn(
             chat_id=context.chat_id,
             run_id=context.run_id,
             number=context.turns,
             trigger=self.trigger,
-            message_id=message_id,
+            message_id=response.message_id,
             continuation=context.continuation,
             client_data=self.client_data,
             tools=list(self.tools.values()),
             history=context.history,
-            response=self.response,
+            response=response,
             total_usage=context.state.total_usage,
             previous_turn_usage=context.state.last_usage,
             convert=lambda: self.convert(context.history.all()),
             stop_signal=self.stop_signal,
         )
-        context.on_turn_start(self.in_seq, self.trigger, message_id)
         enter_turn(self.turn)
         return self.turn
 
     def _resume_response(self, message_id: str, base: UIMessage | None, chunks: Sequence[UIMessageChunk]) -> None:
-        self.response = Response(self.context.writer, message_id, base)
-        self.response.replay(chunks)
+        response = Response(self.context.writer, message_id, base)
+        response.replay(chunks)
+        self._begin_turn(response)
 
     def convert(self, messages: Sequence[UIMessage]) -> list[ModelMessage]:
         """Return what a model would be shown of these messages."""
@@ -184,24 +204,23 @@ class Work:
         except BaseException:
             # The run itself is cancelled: nothing of this answer may go on behind it.
             self._generation.cancel()
-            await asyncio.wait({self._generation})
+            await self._wait_for_end(self._generation)
             raise
         finally:
             self._generation = None
+        if not self.stop_signal.is_set() and self.answer_error is not None:
+            raise self.answer_error
 
     async def _join(self, generation: asyncio.Task[None]) -> None:
         stopped = asyncio.create_task(self.stop_signal.wait())
         try:
             await asyncio.wait({generation, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not generation.done():
-                _, late = await asyncio.wait({generation}, timeout=STOP_GRACE_SECONDS)
-                if late:
-                    logger.warning("the answer of chat %s ignores its stop", self.context.chat_id)
-                    self._writer_of_answer().seal()
-                    generation.add_done_callback(_forget_result)
-                    return
+                await self._wait_for_end(generation)
         finally:
             stopped.cancel()
+        if not generation.done():
+            return
         if generation.cancelled():
             if not self.stop_signal.is_set():
                 raise UsageError("the answer cancelled itself")
@@ -210,12 +229,32 @@ class Work:
         if error is not None and not self.stop_signal.is_set():
             raise error
 
+    @property
+    def answer_error(self) -> ModelError | None:
+        """What an `error` chunk said, whoever wrote it (D17)."""
+        if self.response is None or self.response.stream_error is None:
+            return None
+        return ModelError(self.response.stream_error or "the stream reported an error")
+
+    async def _wait_for_end(self, generation: asyncio.Task[None]) -> None:
+        """Wait for an answer that was told to end, but not for ever."""
+        grace = asyncio.create_task(self.context.clock.sleep(STOP_GRACE_SECONDS))
+        try:
+            await asyncio.wait({generation, grace}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            grace.cancel()
+        if not generation.done():
+            logger.warning("the answer of chat %s ignores its end", self.context.chat_id)
+            self._writer_of_answer().seal()
+            generation.add_done_callback(_forget_result)
+
     def _writer_of_answer(self) -> Response:
         if self.response is None:
             raise UsageError("there is no answer to write to yet")
         return self.response
 
     async def _generate(self, produce: Callable[[], Any]) -> None:
+        enter_answer(True)
         answer = produce()
         if inspect.isawaitable(answer):
             answer = await answer
@@ -234,41 +273,29 @@ class Work:
             case _:
                 raise UsageError(f"run returned a {type(answer).__name__}: a stream, a text or a message is expected")
         try:
-            await self._copy(stream)
+            await self._writer_of_answer().merge(stream)
         finally:
             close = getattr(stream, "aclose", None)
             if close is not None:
                 await close()
-        if isinstance(answer, TextStream):
-            self.usage = answer.usage if self.usage is None else self.usage + answer.usage
-            if answer.error is not None:
-                raise answer.error
-        if self._writer_of_answer().stream_error is not None:
-            raise ModelError(self._writer_of_answer().stream_error or "the stream reported an error")
-
-    async def _copy(self, stream: AsyncIterable[UIMessageChunk]) -> None:
-        response = self._writer_of_answer()
-        put = response.emit if isinstance(stream, TextStream) else response.write
-        slice_ends = time.perf_counter() + SLICE_SECONDS
-        count = 0
-        async for chunk in stream:
-            put(chunk)
-            count += 1
-            if not count & 15 and time.perf_counter() > slice_ends:
-                await asyncio.sleep(0)
-                slice_ends = time.perf_counter() + SLICE_SECONDS
-            kind = chunk["type"]
-            if kind == "tool-input-available" or (kind == "start" and response.approvals_run) or response.crowded:
-                # A tool starts when the next chunk is asked for: by then, that it was called is on record.
-                await response.settled()
+        if isinstance(answer, TextStream) and answer.error is not None:
+            raise answer.error
 
 
 async def call(function: Callable[..., Any], event: Any) -> Any:
-    """Call a hook, sync or async, and return its result."""
-    result = function(event)
-    if inspect.isawaitable(result):
-        return await result
-    return result
+    """Call a hook, sync or async, and return its result.
+
+    Raises:
+        UsageError: If it was cancelled by something inside of it, not by the end of the run.
+    """
+    try:
+        result = function(event)
+        return await result if inspect.isawaitable(result) else result
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise UsageError("a hook awaited something that was cancelled") from error
 
 
 def _forget_result(task: asyncio.Task[None]) -> None:

@@ -75,7 +75,8 @@ class OpenStreams:
         while True:
             await asyncio.sleep(self.limits.send_seconds / LOOKS_PER_SEND)
             for stream in tuple(self._open):
-                if stream.sending_since is not None and loop.time() - stream.sending_since > self.limits.send_seconds:
+                since = stream.sending_since
+                if since is not None and loop.time() - since > self.limits.send_seconds:
                     stream.cut()
 
     def drain(self) -> None:
@@ -146,7 +147,7 @@ class EventStream(EventSourceResponse):
         on_end: Callable[[], None] | None,
     ) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType] - a bare `dict` in its signature
-            self._read(frames),
+            frames,
             headers=headers,
             ping=streams.heartbeat,
             ping_message_factory=lambda: KEEP_ALIVE,
@@ -158,11 +159,18 @@ class EventStream(EventSourceResponse):
         self._when_cut = when_cut
         self._seconds = seconds
         self._on_end = on_end
-        self.sending_since: float | None = None
+        self._frames = frames
+        self._data_since: float | None = None
+        self._heartbeat_since: float | None = None
         self._ended = False
         self._waiting = False
         self._wait: asyncio.Timeout | None = None
         self._life: asyncio.Timeout | None = None
+
+    @property
+    def sending_since(self) -> float | None:
+        """When the write that the reader has not taken began, by the loop's time; a heartbeat may wait behind data."""
+        return self._data_since if self._data_since is not None else self._heartbeat_since
 
     def end(self) -> None:
         """End at the next record boundary: at once if the reader waits, else after the write under way."""
@@ -192,39 +200,61 @@ class EventStream(EventSourceResponse):
                 self._on_end()
 
     async def _send_with_timeout(self, send: Send, message: Message) -> None:
-        # In place of a cancel scope for each write: see `OpenStreams._cut_stalled`.
-        self.sending_since = asyncio.get_running_loop().time()
+        # For heartbeats, in place of a cancel scope for each write: see `OpenStreams._cut_stalled`.
+        self._heartbeat_since = asyncio.get_running_loop().time()
         await send(message)
-        self.sending_since = None
+        self._heartbeat_since = None
 
     async def _end_later(self) -> None:
         await self._streams.clock.sleep(max(self._seconds, 0))
         self.end()
 
-    async def _read(self, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _stream_response(self, send: Send) -> None:
+        # In place of sse-starlette's own loop: frames are bytes already, and each layer between the log and the socket
+        # would be paid for with every chunk.
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
             async with asyncio.timeout(None) as self._wait:
-                while data := await self._next(frames):
-                    yield data
-        except (_EndedError, TimeoutError):
-            if self._when_cut == "break":
-                raise _EndedError from None
+                await self._copy(send)
+        except _EndedError:
+            self._break_or_close()
+        except TimeoutError:
+            if self._wait is None or not self._wait.expired():
+                raise
+            self._break_or_close()
         finally:
-            close = getattr(frames, "aclose", None)
+            close = getattr(self._frames, "aclose", None)
             if close is not None:
                 await close()
+        async with self._send_lock:
+            self.active = False
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _next(self, frames: AsyncIterator[bytes]) -> bytes:
-        """Return the next write, empty at the end; waiting for it is the one place where a stream is interrupted."""
-        if self._ended:
-            raise _EndedError
-        self._waiting = True
+    def _break_or_close(self) -> None:
+        if self._when_cut == "break":
+            raise _EndedError from None
+
+    async def _copy(self, send: Send) -> None:
+        """Send frame after frame; waiting for the next one is the one place where a stream is interrupted."""
+        now = asyncio.get_running_loop().time
         try:
-            return await anext(frames, b"")
+            if self._ended:
+                raise _EndedError
+            self._waiting = True
+            async for data in self._frames:
+                self._waiting = False
+                self._data_since = now()
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                self._data_since = None
+                if self._ended:
+                    raise _EndedError
+                self._waiting = True
         except StreamCutError:
             self._when_cut = "break"
             raise _EndedError from None
         except Exception as error:
+            if not self._waiting:
+                raise  # of the connection, not of the log
             # The status has been sent: all that can still be told is that the stream is not complete.
             logger.exception("a stream broke off")
             self._when_cut = "break"

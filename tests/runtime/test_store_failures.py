@@ -1,0 +1,163 @@
+"""A store that is away for a while, or a lease that is lost, at every step of a turn."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from chatrt.agent import ChatAgent
+from chatrt.clock import ManualClock
+from chatrt.generate import stream_text
+from chatrt.models import ScriptedModel
+from tests.runtime.driver import Chat, House, Settled, user
+from tests.runtime.troubled_store import TroubledStore, idle
+
+
+@pytest.fixture
+def store(house: House) -> TroubledStore:
+    house.store = TroubledStore()
+    return house.store
+
+
+def telling(*script: str) -> ChatAgent:
+    model = ScriptedModel(script)
+    return ChatAgent("a", run=lambda turn: stream_text(model, turn.messages))
+
+
+async def settled_meanwhile(chat: Chat, clock: ManualClock, sent) -> Settled:
+    """Let time pass until an input is settled."""
+    settling = asyncio.create_task(chat.settled(sent))
+    for _ in range(200):
+        await idle()
+        if settling.done():
+            return await settling
+        clock.advance(1.0)
+    settling.cancel()
+    raise AssertionError("it was never settled")
+
+
+async def completes(chat: Chat) -> list[int]:
+    """The inputs that are settled, in the order of their turn-completes."""
+    batches = [batch async for batch in chat.session.outbox.read(live=False)]
+    return [json.loads(r.body)["inSeq"] for batch in batches for r in batch if r.kind == "turn-complete"]
+
+
+STEPS = [
+    "load_snapshot",
+    "read_in",
+    "acquire_lease",
+    "append_out_groups",
+    "commit",
+    "release_lease",
+    "renew_leases",
+    "find_unserved",
+]
+
+
+@pytest.mark.parametrize("method", STEPS)
+@pytest.mark.parametrize("times", [1, 3, 12])
+async def test_a_store_that_is_away_for_a_while(house: House, store: TroubledStore, method: str, times: int):
+    """However often the store is unavailable at a step, once it is back every input is settled once, in order."""
+    clock = ManualClock()
+    chat = await house.open(telling("one", "two", "three"), clock=clock)
+    store.fail(method, times)
+
+    first = await settled_meanwhile(chat, clock, await chat.inbox.send_message(user("a")))
+    await settled_meanwhile(chat, clock, await chat.inbox.send_message(user("b")))
+
+    assert first.status in ("completed", "interrupted")
+    assert await completes(chat) == [1, 2]
+
+
+@pytest.mark.parametrize("method", ["append_out_groups", "commit", "load_snapshot", "read_in"])
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_lease_that_is_lost_at_a_step(house: House, store: TroubledStore, method: str, after: bool):
+    """A worker whose lease is taken over writes nothing more, and leaves no run behind."""
+    clock = ManualClock()
+    chat = await house.open(telling("one"), clock=clock)
+    store.lose_lease(method, after=after)
+    await chat.inbox.send_message(user("a"))
+
+    for _ in range(40):
+        await idle()
+        clock.advance(1.0)
+
+    stored = await store.read_out(chat.session.key, after=0)
+    committed = [record.kind for record in stored.records].count("turn-complete")
+    assert committed == (1 if (method, after) == ("commit", True) else 0)
+    assert house.sessions.active_runs == 0
+
+
+async def test_a_lease_that_is_lost_while_a_hook_swallows_its_end(house: House, store: TroubledStore):
+    """A hook that swallows the cancellation of a lost lease does not keep the run alive."""
+    reached = asyncio.Event()
+
+    async def start(event):
+        reached.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return
+
+    clock = ManualClock()
+    chat = await house.open(ChatAgent("a", run=lambda turn: "hi", on_turn_start=start), clock=clock)
+    await chat.inbox.send_message(user("a"))
+    await reached.wait()
+    store.lose_lease("renew_leases")
+
+    for _ in range(20):
+        await idle()
+        clock.advance(1.0)
+
+    assert house.sessions.active_runs == 0
+    assert "turn-complete" not in [r.kind for r in (await store.read_out(chat.session.key, after=0)).records]
+
+
+async def test_a_failed_append_is_no_input(house: House, store: TroubledStore):
+    """An append that raised was not acknowledged; sent again under its part id it is served once."""
+    chat = await house.open(telling("one", "two"))
+    store.fail("append_in", after=True)
+    with pytest.raises(Exception, match="fire"):
+        await chat.inbox.send_message(user("a", "u1"), part_id="p")
+
+    again = await chat.inbox.send_message(user("a", "u1"), part_id="p")
+    await chat.settled(again)
+
+    assert again.repeated
+    assert await chat.texts() == [("user", "a"), ("assistant", "one")]
+
+
+async def test_a_round_over_the_leases_survives_any_failure(house: House, store: TroubledStore):
+    """Whatever a round over the leases runs into, the next round comes."""
+
+    async def break_down() -> None:
+        raise RuntimeError("a defect")
+
+    clock = ManualClock()
+    await house.open(telling("one"), clock=clock)
+    store._plan("find_unserved", break_down, after=False)
+    before = store.calls.count("find_unserved")
+
+    for _ in range(10):
+        await idle()
+        clock.advance(4.0)
+
+    assert store.calls.count("find_unserved") > before + 2
+
+
+async def test_an_input_of_an_unknown_kind_is_passed(house: House, store: TroubledStore):
+    """A record that is neither message, regenerate, action nor stop makes no turn, and the next one is served."""
+    from chatrt.stores import NewRecord
+
+    asked = []
+    chat = await house.open(ChatAgent("a", run=lambda turn: asked.append(1) or "hi"))
+    await chat.send("one")
+    for kind in ("close", "unheard-of"):
+        await store.append_in(chat.session.key, NewRecord(kind, b"{}"), part_id=None, at=0.0)
+
+    await chat.send("two")
+
+    assert await completes(chat) == [1, 4]
+    assert len(asked) == 2
