@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from chatrt.clock import Clock
-from chatrt.errors import StoreError, StoreUnavailableError
+from chatrt.errors import SessionNotFoundError, StaleEpochError, StoreError, StoreUnavailableError
 from chatrt.stores import Lease, NewRecord, Store
 
 logger = logging.getLogger("chatrt.runtime")
@@ -29,6 +29,11 @@ class Pending(Protocol):
     @property
     def lease(self) -> Lease:
         """Under which they are written."""
+        ...
+
+    @property
+    def stored_seq(self) -> int:
+        """The last record of the outbox as far as this writer knows; nobody else appends to it."""
         ...
 
     def take(self) -> list[NewRecord]:
@@ -61,15 +66,34 @@ class Flusher:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._start)
 
-    async def insist(self, write: Callable[[], Awaitable[T]]) -> T:
-        """Write, and try again for some seconds while the store is unavailable."""
-        for delay in RETRY_SECONDS:
+    async def insist(self, write: Callable[[], Awaitable[T]], look: Callable[[], Awaitable[T | None]]) -> T:
+        """Write, and try again for some seconds while the store is unavailable.
+
+        Args:
+            write: The write.
+            look: Says what an attempt of unknown outcome has written after all; None if it wrote nothing.
+        """
+        failed = False
+        for delay in (*RETRY_SECONDS, None):
             try:
-                return await write()
+                done = await look() if failed else None
+                return await write() if done is None else done
             except StoreUnavailableError as error:
+                if delay is None:
+                    raise
                 logger.warning("the store is unavailable, trying again in %s s: %s", delay, error)
+                failed = True
                 await self.clock.sleep(delay)
-        return await write()
+        raise AssertionError
+
+    async def find_written(self, pending: Pending, count: int) -> int | None:
+        """Return where the last write of a writer begins if its `count` records are stored; None if they are not."""
+        try:
+            cursors = await self.store.read_cursors(pending.lease.key)
+        except SessionNotFoundError:
+            return None  # deleted: the write itself will say so
+        written = count > 0 and cursors.out_last_seq == pending.stored_seq + count
+        return pending.stored_seq + 1 if written else None
 
     async def aclose(self) -> None:
         """Stop; what was not stored is lost."""
@@ -95,8 +119,14 @@ class Flusher:
             return
         at = self.clock.now()
         groups = [(one.lease, records) for one, records in taken]
+
+        async def look() -> list[int | StaleEpochError] | None:
+            # One transaction: all of it is there, or nothing.
+            found = [await self.find_written(one, len(records)) for one, records in taken]
+            return None if None in found else [first_seq for first_seq in found if first_seq is not None]
+
         try:
-            first_seqs = await self.insist(lambda: self.store.append_out_groups(groups, at=at))
+            first_seqs = await self.insist(lambda: self.store.append_out_groups(groups, at=at), look)
         except StoreError as error:
             for one, _ in taken:
                 one.failed(error)

@@ -4,8 +4,8 @@ Chunks are pushed without waiting. As soon as the store is free, everything that
 group; what is stored is then published to the readers. So a reader sees only what survives, a fast stream costs few
 transactions, and a slow one waits for nobody.
 
-Readers pull by cursor. What is recent comes from one buffer that all readers of a session share, the rest from the
-store; a reader that lags costs nothing but its own reading.
+Readers pull by cursor. What is recent comes from one buffer that all live readers of a session share, the rest from the
+store; a reader that lags costs nothing but its own reading, and a session that nobody reads holds no records.
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ class Outbox:
 
         def detach() -> None:
             nonlocal attached
-            self._readers -= attached
-            attached = False
+            if attached:
+                attached = False
+                self._leave()
 
         return detach
 
@@ -83,23 +84,36 @@ class Outbox:
             SessionNotFoundError: If there is no such session.
         """
         self._readers += live
+        create_future, waiting = asyncio.get_running_loop().create_future, self._waiting
         try:
             cursor = after
             if self._last_seq is None or after > self._last_seq:
                 await self._look_up(after)
             while True:
-                while cursor < self.last_seq:
+                while cursor < (self._last_seq or 0):
                     batch = self._recent(cursor) or await self._stored(cursor)
                     cursor = batch[-1].seq
                     yield batch
                 if not live or self._ended:
                     return
-                await self._wait(cursor)
+                # Nothing was awaited since the look at `_last_seq`, so no record can slip through here. One future for
+                # each reader: a cancelled task cancels what it awaits, and that must not be shared.
+                future: asyncio.Future[None] = create_future()
+                waiting.add(future)
+                try:
+                    await future
+                except BaseException:
+                    waiting.discard(future)
+                    raise
         finally:
-            self._readers -= live
+            if live:
+                self._leave()
 
     def publish(self, first_seq: int, at: float, records: Sequence[NewRecord]) -> None:
         """Show records that are stored by now to all readers."""
+        if not self._readers:
+            self._last_seq = first_seq + len(records) - 1
+            return
         milliseconds = int(at * 1000)
         buffer = self._buffer
         seq = first_seq
@@ -124,6 +138,13 @@ class Outbox:
         self._ended = True
         self._wake()
 
+    def _leave(self) -> None:
+        self._readers -= 1
+        if not self._readers:
+            # Whoever comes next finds it in the store; many kept records would cost memory and long looks for garbage.
+            self._buffer = []
+            self._buffer_bytes = 0
+
     async def _look_up(self, cursor: int) -> None:
         page = await self._store.read_out(self._key, after=cursor, limit=1)
         self._last_seq = max(page.last_seq, self.last_seq)
@@ -143,17 +164,6 @@ class Outbox:
         body = dumps({"after": cursor, "firstSeq": page.first_seq})
         return [Record(page.first_seq - 1, 0, "gap", body), *page.records]
 
-    async def _wait(self, cursor: int) -> None:
-        if cursor < self.last_seq or self._ended:
-            return
-        # One future for each reader: a cancelled task cancels what it awaits, and that must not be shared.
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        try:
-            await future
-        finally:
-            self._waiting.discard(future)
-
     def _wake(self) -> None:
         for future in self._waiting:
             if not future.done():
@@ -172,6 +182,7 @@ class OutboxWriter:
         self, outbox: Outbox, flusher: Flusher, lease: Lease, on_failure: Callable[[StoreError], None]
     ) -> None:
         self.lease = lease
+        self.stored_seq = outbox.last_seq
         self._outbox = outbox
         self._flusher = flusher
         self._on_failure = on_failure
@@ -224,7 +235,11 @@ class OutboxWriter:
             self._pending, self._pending_bytes = [], 0
             whole = replace(commit, records=records)
             at = self._flusher.clock.now()
-            first_seq = await self._flusher.insist(lambda: self._flusher.store.commit(self.lease, whole, at=at))
+            first_seq = await self._flusher.insist(
+                lambda: self._flusher.store.commit(self.lease, whole, at=at),
+                lambda: self._flusher.find_written(self, len(records)),
+            )
+            self.stored_seq += len(records)
             if records:
                 self._outbox.publish(first_seq, at, records)
             return self._outbox.last_seq
@@ -257,6 +272,7 @@ class OutboxWriter:
     def landed(self, records: Sequence[NewRecord], first_seq: int, at: float) -> None:
         """Publish what is stored."""
         self._under_way = False
+        self.stored_seq = first_seq + len(records) - 1
         self._outbox.publish(first_seq, at, records)
         self._announce()
 

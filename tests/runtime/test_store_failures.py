@@ -161,3 +161,32 @@ async def test_an_input_of_an_unknown_kind_is_passed(house: House, store: Troubl
 
     assert await completes(chat) == [1, 4]
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_commit_that_took_effect_and_failed_is_not_made_twice(house: House, store: TroubledStore, times: int):
+    """When the store did write and then said it could not, the turn is settled once all the same."""
+    clock = ManualClock()
+    chat = await house.open(telling("one", "two"), clock=clock)
+    store.fail("commit", after=True)
+    store.fail("read_cursors", times - 1)
+
+    await settled_meanwhile(chat, clock, await chat.inbox.send_message(user("a")))
+    await settled_meanwhile(chat, clock, await chat.inbox.send_message(user("b")))
+
+    assert await completes(chat) == [1, 2]
+    assert [text for _, text in await chat.texts()] == ["a", "one", "b", "two"]
+
+
+async def test_chunks_that_were_stored_and_reported_lost_are_not_stored_twice(house: House, store: TroubledStore):
+    """A group of chunks of unknown outcome is looked for before it is written again."""
+    clock = ManualClock()
+    chat = await house.open(telling("one two three"), clock=clock)
+    store.fail("append_out_groups", after=True)
+
+    turn = await settled_meanwhile(chat, clock, await chat.inbox.send_message(user("a")))
+
+    records = (await store.read_out(chat.session.key, after=0)).records
+    assert turn.text == "one two three"
+    assert [record.kind for record in records].count("turn-start") == 1
+    assert [record.seq for record in records] == list(range(1, len(records) + 1))

@@ -69,6 +69,9 @@ class TroubledStore(MemoryStore):
     async def append_out_groups(self, *args: Any, **options: Any) -> Any:
         return await self._call("append_out_groups", *args, **options)
 
+    async def read_cursors(self, *args: Any, **options: Any) -> Any:
+        return await self._call("read_cursors", *args, **options)
+
     async def append_in(self, *args: Any, **options: Any) -> Any:
         return await self._call("append_in", *args, **options)
 
