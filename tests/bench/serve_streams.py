@@ -49,8 +49,11 @@ async def bare(request: Request) -> StreamingResponse:
 
 
 def main(path: str, port: int) -> None:
+    # No idle time: a run ends right after its turn, so that no round pays for the runs that another one left behind.
     app = create_app(
-        ChatAgent("bench", run=respond), store=f"sqlite:///{path}", routes=[Route("/bare", bare, methods=["GET"])]
+        ChatAgent("bench", run=respond, idle_timeout=0.0),
+        store=f"sqlite:///{path}",
+        routes=[Route("/bare", bare, methods=["GET"])],
     )
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", access_log=False, loop="uvloop", http="httptools")
 

@@ -23,6 +23,9 @@ from dataclasses import dataclass
 BURST_ROUNDS, BURST = 7, 20_000
 SLOW_ROUNDS, SLOW_STREAMS, SLOW_CHUNKS, SLOW_PAUSE = 5, 200, 100, 0.02
 SHORT_ROUNDS = 7
+SETTLE_SECONDS = 0.3
+"""How long the server is given to put away what its streams leave behind; an idle one costs nothing meanwhile."""
+
 NEEDLE = b'"text-delta"'
 
 
@@ -124,6 +127,7 @@ def read_paced(port: int, pid: int, requests: list[bytes]) -> Paced:
     """`read_slow` with the server's CPU time."""
     before = cpu_seconds(pid)
     firsts, gaps, total = asyncio.run(read_slow(port, requests))
+    time.sleep(SETTLE_SECONDS)
     return Paced(total, cpu_seconds(pid) - before, firsts, gaps)
 
 

@@ -111,6 +111,7 @@ async def test_a_deaf_answer_does_not_hold_a_shutdown(house: House):
     clock.advance(3)
     try:
         await asyncio.wait_for(asyncio.shield(closing), 1)
+        assert house.sessions.active_runs == 0
     finally:
         deaf.gate.opened.set()
     await deaf.ended.wait()

@@ -51,6 +51,7 @@ async def test_a_drain_behind_a_stray_stop_does_not_wait(house: House, store: Tr
     commit.opened.set()
 
     await asyncio.wait_for(closing, 1)
+    assert house.sessions.active_runs == 0
 
 
 async def test_a_stop_that_comes_too_late_does_not_hit_the_next_message(house: House, gate: Gate):
@@ -208,6 +209,7 @@ async def test_aclose_while_a_lease_is_taken(house: House, store: TroubledStore)
     lease.opened.set()
 
     await asyncio.wait_for(closing, 1)
+    assert house.sessions.active_runs == 0
 
 
 async def test_a_hook_may_use_the_inbox(house: House):

@@ -148,6 +148,8 @@ async def test_start_takes_up_what_was_left(house_of: House, gate: Gate):
     await house_of.open(agent, "another chat")
 
     await completed.reached.wait()
+    chat = await house_of.open(agent)
+    assert await chat.texts() == [("user", "hi"), ("assistant", "half")]
 
 
 async def test_the_hook_is_told_of_the_interruption(house_of: House, gate: Gate):

@@ -167,6 +167,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off(make_kit):
         for _ in range(100):
             await asyncio.sleep(0)
     sock.close()
+    assert outbox.last_seq > 0
 
 
 # --- the end of a server

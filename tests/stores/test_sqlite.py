@@ -119,6 +119,7 @@ async def test_cancelled_close_finishes(path):
 
     second = SQLiteStore(path)
     await second.open()
+    assert [row async for row in second.iter_sessions("")] == []
     await second.close()
 
 

@@ -161,8 +161,9 @@ def test_types_an_older_client_does_not_know_can_be_left_out(unknown, message):
 @given(st.sampled_from(MESSAGES))
 def test_every_chunk_is_valid(message):
     """A client that checks each chunk refuses none of them."""
-    for chunk in rebuild_chunks(message):
-        validate_chunk(chunk)
+    chunks = rebuild_chunks(message)
+
+    assert [validate_chunk(chunk) for chunk in chunks] == chunks
 
 
 def test_steps_are_closed_before_the_next_begins():

@@ -108,8 +108,12 @@ class TestNumbers:
     @pytest.mark.parametrize("index", [0, 3, 3.0, 2**53 - 1])
     def test_whole_numbers_are_taken(self, index):
         """JSON knows only numbers: 3.0 is as whole as 3."""
-        validate_ui_message(assistant(text(citations=[citation(startIndex=index)])))
-        validate_chunk({"type": "text-end", "id": "t", "citations": [citation(startIndex=index)]})
+        chunk = {"type": "text-end", "id": "t", "citations": [citation(startIndex=index)]}
+
+        message = validate_ui_message(assistant(text(citations=[citation(startIndex=index)])))
+
+        assert message["parts"][0]["citations"][0]["startIndex"] == index
+        assert validate_chunk(chunk) is chunk
 
     @pytest.mark.parametrize("index", [-1, 0.5, 2**53, True, "1", None, float("nan"), float("inf")])
     def test_others_are_refused(self, index):
