@@ -49,6 +49,16 @@ _HOMES = {
     "ModelMessage": "chatrt.ui",
     "UIMessage": "chatrt.ui",
     "UIMessageChunk": "chatrt.ui",
+    "RunControl": "chatrt.run_control",
+    "current_run": "chatrt.run_control",
+    "PendingMessages": "chatrt.pending_messages",
+    "PendingBatch": "chatrt.pending_messages",
+    "PendingMessage": "chatrt.pending_messages",
+    "RecoveryBootEvent": "chatrt.hooks",
+    "RecoveryPlan": "chatrt.hooks",
+    "PreloadEvent": "chatrt.hooks",
+    "SuspendEvent": "chatrt.hooks",
+    "ResumeEvent": "chatrt.hooks",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]

@@ -11,13 +11,20 @@ from chatrt.hooks import (
     BootEvent,
     ChatStartEvent,
     HydrateMessagesEvent,
+    PreloadEvent,
     PrepareMessagesEvent,
+    RecoveryBootEvent,
+    RecoveryPlan,
+    ResumeEvent,
+    SuspendEvent,
     ToolsEvent,
     TurnCompleteEvent,
     TurnStartEvent,
     ValidateMessagesEvent,
 )
 from chatrt.models import FunctionModel, LiteLLMModel, Model, ScriptedModel, Usage, to_litellm
+from chatrt.pending_messages import PendingBatch, PendingMessage, PendingMessages
+from chatrt.run_control import RunControl, current_run
 from chatrt.runtime import Session, SessionManager
 from chatrt.server import create_app
 from chatrt.tools import Tool, ToolContext, tool
@@ -40,11 +47,20 @@ __all__ = [
     "LiteLLMModel",
     "Model",
     "ModelMessage",
+    "PendingBatch",
+    "PendingMessage",
+    "PendingMessages",
+    "PreloadEvent",
     "PrepareMessagesEvent",
     "PublicError",
+    "RecoveryBootEvent",
+    "RecoveryPlan",
+    "ResumeEvent",
+    "RunControl",
     "ScriptedModel",
     "Session",
     "SessionManager",
+    "SuspendEvent",
     "TextStream",
     "Tool",
     "ToolContext",
@@ -59,6 +75,7 @@ __all__ = [
     "ValidateMessagesEvent",
     "__version__",
     "create_app",
+    "current_run",
     "current_turn",
     "has_tool_call",
     "step_count_is",

@@ -15,8 +15,12 @@ from chatrt.hooks import (
     OnAction,
     OnBeforeTurnComplete,
     OnBoot,
+    OnChatResume,
     OnChatStart,
+    OnChatSuspend,
     OnError,
+    OnPreload,
+    OnRecoveryBoot,
     OnTurnComplete,
     OnTurnStart,
     OnValidateMessages,
@@ -24,12 +28,13 @@ from chatrt.hooks import (
     RunFunction,
     ToolsResolver,
 )
+from chatrt.pending_messages import PendingMessages
 from chatrt.tools import Tool
 
 RunT = TypeVar("RunT", bound=RunFunction)
 HookT = TypeVar("HookT")
 
-WhenBusy = Literal["queue", "interrupt"]
+WhenBusy = Literal["queue", "steer", "interrupt", "reject"]
 
 
 class ChatAgent:
@@ -44,13 +49,21 @@ class ChatAgent:
         client_data: A type that pydantic can validate; what clients send along must fit it. Without one all is taken.
         action: The same for actions, usually a union of models told apart by a `type` field. Without one none is taken
             unless `on_action` is registered, which then gets the plain value.
-        when_busy: What a message does that arrives while a turn runs: wait for its end, or end it.
-        idle_timeout: Seconds a run waits for more before it leaves memory.
+        when_busy: What a message does that arrives while a turn runs: wait for its end (`queue`), be put into its
+            prompt between two steps (`steer`), end it (`interrupt`), or be refused with `session-busy` (`reject`). What
+            is not put into the prompt by the end of the turn runs as the next turn (D6, D7).
+        pending_messages: Decides about messages that arrive while a turn runs, with `queue` and `steer`.
+        idle_timeout: Seconds a run waits for more before it leaves memory: the chat is suspended then.
+        turn_timeout: Seconds a chat stays suspended; what comes later starts a new run.
+        preload_idle_timeout: Instead of `idle_timeout` until a preloaded run has served something.
+        preload_timeout: Instead of `turn_timeout` until a preloaded run has served something.
+        exit_after_preload_idle: Whether a preloaded run that nobody used ends instead of being suspended.
+        max_turns: Turns after which a run ends; the next message starts another one.
         on_error: Chooses the text that people read for an exception; by default they read a fixed text and an id (D11).
 
     Raises:
         UsageError: If `id` is empty or has a character that does not belong into a URL path segment, or `when_busy` is
-            not a policy.
+            not a policy, or `max_turns` is less than one.
     """
 
     def __init__(
@@ -62,8 +75,16 @@ class ChatAgent:
         client_data: Any = None,
         action: Any = None,
         when_busy: WhenBusy = "queue",
+        pending_messages: PendingMessages | None = None,
         idle_timeout: float = 30.0,
+        turn_timeout: float = 3600.0,
+        preload_idle_timeout: float | None = None,
+        preload_timeout: float | None = None,
+        exit_after_preload_idle: bool = False,
+        max_turns: int = 100,
         on_boot: OnBoot | None = None,
+        on_recovery_boot: OnRecoveryBoot | None = None,
+        on_preload: OnPreload | None = None,
         on_validate_messages: OnValidateMessages | None = None,
         hydrate_messages: HydrateMessages | None = None,
         on_chat_start: OnChatStart | None = None,
@@ -72,21 +93,33 @@ class ChatAgent:
         on_before_turn_complete: OnBeforeTurnComplete | None = None,
         on_turn_complete: OnTurnComplete | None = None,
         on_action: OnAction | None = None,
+        on_chat_suspend: OnChatSuspend | None = None,
+        on_chat_resume: OnChatResume | None = None,
         on_error: OnError | None = None,
     ) -> None:
         if not id or not all(char.isalnum() or char in "-_." for char in id):
             raise UsageError(f"an agent id is made of letters, digits, '-', '_' and '.', not {id!r}")
         if when_busy not in get_args(WhenBusy):
             raise UsageError(f"when_busy is one of {', '.join(get_args(WhenBusy))}, not {when_busy!r}")
+        if max_turns < 1:
+            raise UsageError(f"a run serves at least one turn, not {max_turns}")
         self.id = id
         self.tools = tools
         self.client_data_type = client_data
         self.action_type = action
         self.when_busy: WhenBusy = when_busy
+        self.pending_messages = pending_messages
         self.idle_timeout = idle_timeout
+        self.turn_timeout = turn_timeout
+        self.preload_idle_timeout = idle_timeout if preload_idle_timeout is None else preload_idle_timeout
+        self.preload_timeout = turn_timeout if preload_timeout is None else preload_timeout
+        self.exit_after_preload_idle = exit_after_preload_idle
+        self.max_turns = max_turns
         self.hooks = Hooks(
             run=run,
             on_boot=on_boot,
+            on_recovery_boot=on_recovery_boot,
+            on_preload=on_preload,
             on_validate_messages=on_validate_messages,
             hydrate_messages=hydrate_messages,
             on_chat_start=on_chat_start,
@@ -95,6 +128,8 @@ class ChatAgent:
             on_before_turn_complete=on_before_turn_complete,
             on_turn_complete=on_turn_complete,
             on_action=on_action,
+            on_chat_suspend=on_chat_suspend,
+            on_chat_resume=on_chat_resume,
             on_error=on_error,
         )
 
@@ -151,6 +186,14 @@ class ChatAgent:
         self.hooks.on_boot = cast("OnBoot", hook)
         return hook
 
+    def on_recovery_boot(self, hook: HookT) -> HookT:
+        self.hooks.on_recovery_boot = cast("OnRecoveryBoot", hook)
+        return hook
+
+    def on_preload(self, hook: HookT) -> HookT:
+        self.hooks.on_preload = cast("OnPreload", hook)
+        return hook
+
     def on_validate_messages(self, hook: HookT) -> HookT:
         self.hooks.on_validate_messages = cast("OnValidateMessages", hook)
         return hook
@@ -181,6 +224,14 @@ class ChatAgent:
 
     def on_action(self, hook: HookT) -> HookT:
         self.hooks.on_action = cast("OnAction", hook)
+        return hook
+
+    def on_chat_suspend(self, hook: HookT) -> HookT:
+        self.hooks.on_chat_suspend = cast("OnChatSuspend", hook)
+        return hook
+
+    def on_chat_resume(self, hook: HookT) -> HookT:
+        self.hooks.on_chat_resume = cast("OnChatResume", hook)
         return hook
 
     def on_error(self, hook: HookT) -> HookT:

@@ -2,7 +2,10 @@
 
 Order in a turn (a hook that is not registered is skipped):
 
-    on_boot                     once per run, before its first turn
+    on_boot                     once per run and each time it comes back to memory, before what it serves
+    on_recovery_boot            when a dead run left a partial answer behind (D19)
+    on_preload                  when a client asked for the run ahead of its first message
+    on_chat_resume              when a suspended chat is taken up again
       on_validate_messages      only when a message came in; what it returns replaces the message
       hydrate_messages          what it returns replaces the history
       on_chat_start             once per chat, with the first turn that gets this far (D19)
@@ -12,6 +15,7 @@ Order in a turn (a hook that is not registered is skipped):
       on_before_turn_complete   the stream is still open; not after a failure
     (the turn is committed)
       on_turn_complete          exactly once, after success, stop and failure alike (D5)
+    on_chat_suspend             nothing came for the idle time: the run is about to leave memory
 
 An action fires `hydrate_messages` and `on_action`, nothing else. Every hook may be sync or async. What a hook does to
 `history` acts at once and is committed with the turn or action (D1).
@@ -60,10 +64,114 @@ class MessagesEvent(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class BootEvent(Event):
-    """A run starts to serve the chat. `continuation`: other runs served it before."""
+    """A process takes up the chat: the place to make what lives in its memory.
+
+    Attributes:
+        run_id: The run.
+        continuation: Whether other runs served the chat before.
+        preloaded: Whether a client asked for this run ahead of its first message.
+        resumed: Whether this run was suspended and comes back; `on_chat_resume` follows.
+        previous_run_id: The run before this one.
+    """
 
     run_id: str
     continuation: bool
+    preloaded: bool = False
+    resumed: bool = False
+    previous_run_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PendingToolCall:
+    """A call that a dead run had asked for and that has no result.
+
+    Attributes:
+        part_index: Where it stands among the parts of the answer, before that was closed.
+    """
+
+    tool_call_id: str
+    tool_name: str
+    input: Any
+    part_index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryBootEvent(Event):
+    """A run died in the middle of an answer, and this one found what is left.
+
+    Attributes:
+        run_id: This run.
+        previous_run_id: The dead one; empty if unknown.
+        cause: Why it ended; a process that is gone cannot say it.
+        settled_messages: The history without the interrupted turn.
+        in_flight_users: The unsettled user messages, oldest first: the question of the partial answer and what waits
+            behind it.
+        partial_assistant: What was said, closed truthfully (D8).
+        pending_tool_calls: The calls without a result, as they stood before that.
+        response: Writes into the partial answer.
+    """
+
+    run_id: str
+    previous_run_id: str
+    cause: Literal["unknown"] = "unknown"
+    settled_messages: list[UIMessage]
+    in_flight_users: list[UIMessage]
+    partial_assistant: UIMessage | None
+    pending_tool_calls: list[PendingToolCall]
+    response: ResponseWriter = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryPlan:
+    """What is to become of what a dead run left; what is left out goes as it does without a hook.
+
+    Attributes:
+        messages: The history to go on with. By default the settled messages, the interrupted question and the partial
+            answer.
+        turns: Which of the messages in flight are answered, each with a turn of its own, in this order. By default all
+            but the interrupted question, which its partial answer has answered.
+        before_turns: Called when this is committed, before the first of these turns.
+    """
+
+    messages: list[UIMessage] | None = None
+    turns: list[UIMessage] | None = None
+    before_turns: Callable[[], Awaitable[None] | None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreloadEvent(Event):
+    """A client asked for the run before it has something to say. What is written is shown and not kept."""
+
+    run_id: str
+    response: ResponseWriter = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuspendEvent(MessagesEvent):
+    """Nothing came for the idle time: the run leaves memory after this.
+
+    Attributes:
+        phase: `preload` when no turn was served yet.
+        turn: How many turns this run served.
+    """
+
+    run_id: str
+    phase: Literal["preload", "turn"]
+    turn: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeEvent(MessagesEvent):
+    """Something came in for a suspended chat, within its `turn_timeout`; `on_boot` has fired for the new memory.
+
+    Attributes:
+        phase: The phase it was suspended in.
+        turn: How many turns this run served.
+    """
+
+    run_id: str
+    phase: Literal["preload", "turn"]
+    turn: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +210,11 @@ class ToolsEvent(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ChatStartEvent(MessagesEvent):
-    """The first turn of the chat is about to start."""
+    """The first turn of the chat is about to start. `preloaded`: a client asked for the run ahead of it."""
 
     run_id: str
     turn: int
+    preloaded: bool = False
     response: ResponseWriter = field(repr=False)
 
 
@@ -117,6 +226,7 @@ class TurnStartEvent(MessagesEvent):
     turn: int
     trigger: Trigger
     continuation: bool
+    preloaded: bool = False
     previous_turn_usage: Usage | None
     total_usage: Usage
     response: ResponseWriter = field(repr=False)
@@ -214,6 +324,10 @@ Answer: TypeAlias = AsyncIterator[UIMessageChunk] | str | UIMessage | None
 RunFunction = Callable[[Turn[Any]], Answer | Awaitable[Answer]]
 ToolsResolver = Callable[[ToolsEvent], Sequence[Tool] | Awaitable[Sequence[Tool]]]
 OnBoot = Callable[[BootEvent], Awaitable[None] | None]
+OnRecoveryBoot = Callable[[RecoveryBootEvent], Awaitable[RecoveryPlan | None] | RecoveryPlan | None]
+OnPreload = Callable[[PreloadEvent], Awaitable[None] | None]
+OnChatSuspend = Callable[[SuspendEvent], Awaitable[None] | None]
+OnChatResume = Callable[[ResumeEvent], Awaitable[None] | None]
 OnValidateMessages = Callable[[ValidateMessagesEvent], list[UIMessage] | Awaitable[list[UIMessage]]]
 HydrateMessages = Callable[[HydrateMessagesEvent], list[UIMessage] | Awaitable[list[UIMessage]]]
 OnChatStart = Callable[[ChatStartEvent], Awaitable[None] | None]
@@ -231,6 +345,8 @@ class Hooks:
 
     run: RunFunction | None = None
     on_boot: OnBoot | None = None
+    on_recovery_boot: OnRecoveryBoot | None = None
+    on_preload: OnPreload | None = None
     on_validate_messages: OnValidateMessages | None = None
     hydrate_messages: HydrateMessages | None = None
     on_chat_start: OnChatStart | None = None
@@ -239,4 +355,6 @@ class Hooks:
     on_before_turn_complete: OnBeforeTurnComplete | None = None
     on_turn_complete: OnTurnComplete | None = None
     on_action: OnAction | None = None
+    on_chat_suspend: OnChatSuspend | None = None
+    on_chat_resume: OnChatResume | None = None
     on_error: OnError | None = None

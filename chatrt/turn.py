@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from chatrt.errors import UsageError
 from chatrt.history import History
 from chatrt.models import Usage
+from chatrt.run_control import RunControl
 from chatrt.tools import Tool
 from chatrt.ui import ModelMessage, UIMessage, UIMessageChunk
 
@@ -57,6 +58,7 @@ class Turn(Generic[ClientDataT]):
         response: Where to write besides what `run` returns.
         previous_turn_usage: Of the last turn that reported any.
         total_usage: Of the whole session so far (D10).
+        control: The run that serves the turn.
     """
 
     chat_id: str
@@ -70,6 +72,7 @@ class Turn(Generic[ClientDataT]):
     history: History = field(repr=False)
     response: ResponseWriter = field(repr=False)
     total_usage: Usage
+    control: RunControl = field(repr=False)
     previous_turn_usage: Usage | None = None
     convert: Callable[[], list[ModelMessage]] = field(repr=False)
     stop_signal: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
@@ -88,6 +91,16 @@ class Turn(Generic[ClientDataT]):
     def stop_requested(self) -> bool:
         """Whether a person asked for the end of this turn. `run` is cancelled then, so few need to look."""
         return self.stop_signal.is_set()
+
+    # --- the run
+
+    def end_run(self) -> None:
+        """End the run after this turn and the inputs that wait; see `RunControl`."""
+        self.control.end_run()
+
+    def request_upgrade(self) -> None:
+        """Let another run, of newer code perhaps, go on; see `RunControl`."""
+        self.control.request_upgrade()
 
 
 _current: ContextVar[Turn[Any] | None] = ContextVar("chatrt_turn", default=None)

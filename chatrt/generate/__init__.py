@@ -5,10 +5,13 @@ from __future__ import annotations
 from chatrt.generate.calls import ToolCall, ToolResult
 from chatrt.generate.step import Step
 from chatrt.generate.stop import StopCondition, has_tool_call, step_count_is
-from chatrt.generate.stream import TextStream, stream_text
+from chatrt.generate.stream import BeforeStep, StepBoundary, StepPrompt, TextStream, stream_text
 
 __all__ = [
+    "BeforeStep",
     "Step",
+    "StepBoundary",
+    "StepPrompt",
     "StopCondition",
     "TextStream",
     "ToolCall",

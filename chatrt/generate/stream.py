@@ -31,6 +31,37 @@ _PREPARED = frozenset({"messages", "model", "tools", "system", "settings"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepBoundary:
+    """The place between two steps of an answer: tools have answered, the next model call is not made yet.
+
+    Attributes:
+        steps: The steps so far, at least one.
+        messages: The prompt so far, with all that these steps said and got.
+        model: What the answer was to be made with.
+    """
+
+    steps: Sequence[Step]
+    messages: list[ModelMessage]
+    model: Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPrompt:
+    """What goes on from a step boundary.
+
+    Attributes:
+        messages: The prompt from here on; later steps add to it.
+        shown: What only the next model call is shown instead.
+    """
+
+    messages: list[ModelMessage]
+    shown: list[ModelMessage] | None = None
+
+
+BeforeStep = Callable[[StepBoundary], Awaitable[StepPrompt | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
     """What an answer is made from; `prepare_step` may change a copy for a step."""
 
@@ -138,6 +169,7 @@ class TextStream:
         self.usage = Usage()
         self.finish_reason: str | None = None
         self.error: Exception | None = None
+        self._before_step: BeforeStep | None = None
         self._chunks = self._run()
         if message_metadata is not None:
             self._chunks = with_message_metadata(self._chunks, message_metadata, self._describe)
@@ -148,6 +180,14 @@ class TextStream:
 
     def __anext__(self) -> Awaitable[UIMessageChunk]:
         return self._chunks.__anext__()
+
+    def attach(self, before_step: BeforeStep) -> None:
+        """Let the turn this answer belongs to look in between the steps, before `prepare_step` does.
+
+        The runtime attaches itself to the streams that become part of an answer; a stream that is only read, in a tool
+        for instance, stays alone.
+        """
+        self._before_step = before_step
 
     async def aclose(self) -> None:
         """End it: nothing goes on in the model or a tool when this returns."""
@@ -221,8 +261,9 @@ class TextStream:
 
     async def _begin_step(self) -> tuple[StepRecorder, AbstractAsyncContextManager[AsyncIterator[ModelPart]]]:
         """Prepare the next step; the returned context is the model call."""
-        plan = await self._prepare_step()
-        prompt = build_prompt(self._system, self._messages)
+        shown = await self._cross_boundary()
+        plan, messages = await self._prepare_step(shown)
+        prompt = build_prompt(self._system, messages)
         request = ModelRequest(
             messages=prompt,
             tools=[
@@ -236,29 +277,41 @@ class TextStream:
         )
         return recorder, _call_model(plan.model, request, plan.transform)
 
-    async def _prepare_step(self) -> _Plan:
+    async def _cross_boundary(self) -> list[ModelMessage]:
+        """Return what the next model call is shown."""
+        if self._before_step is None or not self.steps:
+            return self._messages
+        boundary = StepBoundary(steps=tuple(self.steps), messages=list(self._messages), model=self._plan.model)
+        prompt = await self._before_step(boundary)
+        if prompt is not None:
+            self._messages = list(prompt.messages)
+        return self._messages if prompt is None or prompt.shown is None else prompt.shown
+
+    async def _prepare_step(self, shown: list[ModelMessage]) -> tuple[_Plan, list[ModelMessage]]:
         plan = self._plan
         if plan.prepare_step is None:
-            return plan
+            return plan, shown
         prepared = plan.prepare_step(
-            step_number=len(self.steps), steps=tuple(self.steps), messages=list(self._messages), model=plan.model
+            step_number=len(self.steps), steps=tuple(self.steps), messages=list(shown), model=plan.model
         )
         if inspect.isawaitable(prepared):
             prepared = await prepared
         if not prepared:
-            return plan
+            return plan, shown
         if unknown := prepared.keys() - _PREPARED:
             raise UsageError(
                 f"prepare_step gave {', '.join(sorted(unknown))}; it may give {', '.join(sorted(_PREPARED))}"
             )
-        self._messages = list(prepared.get("messages", self._messages))
+        if "messages" in prepared:
+            self._messages = shown = list(prepared["messages"])
         self._system = prepared.get("system", self._system)
-        return replace(
+        changed = replace(
             plan,
             model=resolve_model(prepared.get("model", plan.model)),
             tools=tool_map(prepared.get("tools", plan.tools)),
             settings={**plan.settings, **prepared.get("settings", {})},
         )
+        return changed, shown
 
     def _end_step(self, recorder: StepRecorder) -> None:
         step = recorder.finish()

@@ -12,6 +12,7 @@ from chatrt.codec import dumps
 from chatrt.errors import ChatrtError, InvalidMessageError
 from chatrt.history import History
 from chatrt.ids import Ids
+from chatrt.runtime.control import Control
 from chatrt.runtime.outbox import OutboxWriter
 from chatrt.runtime.state import DurableState
 from chatrt.stores import Commit, NewRecord, Node
@@ -40,6 +41,7 @@ class RunContext:
     history: History
     state: DurableState
     writer: OutboxWriter
+    control: Control
     default_client_data: Any
     continuation: bool
     load_nodes: Callable[[], Awaitable[list[Node]]]

@@ -277,7 +277,7 @@ class SessionManager:
             live.run_task = None
 
     async def _run(self, live: LiveSession, lease: Lease) -> None:
-        run = Run(live, lease, self._flusher, self.ids)
+        run = Run(live, lease, self._flusher, self.ids, self)
         self._runs[live.row.key] = run
         if self._draining:
             run.drain()

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from chatrt.codec import clean_text, dumps
 from chatrt.errors import InvalidJSONError, UIMessageStreamError
-from chatrt.generate import TextStream
+from chatrt.generate import BeforeStep, TextStream
 from chatrt.models import Usage
 from chatrt.runtime.merge import has_approved_calls
 from chatrt.runtime.outbox import OutboxWriter
@@ -56,15 +56,23 @@ class Response:
         writer: Where the chunks go.
         message_id: The id of the message.
         base: The message that is continued, if one is.
+        before_step: Looks in between the steps of each answer that is merged.
     """
 
-    def __init__(self, writer: OutboxWriter, message_id: str, base: UIMessage | None = None) -> None:
+    def __init__(
+        self,
+        writer: OutboxWriter,
+        message_id: str,
+        base: UIMessage | None = None,
+        before_step: BeforeStep | None = None,
+    ) -> None:
         self.message_id = message_id
         self.base = base
         self.finish_reason: str | None = None
         self.stream_error: str | None = None
         self.usage: Usage | None = None
         self._writer = writer
+        self._before_step = before_step
         empty: UIMessage = {"id": message_id, "role": "assistant", "parts": []}
         self._reducer = MessageReducer(base or empty)
         self._started = False
@@ -85,6 +93,8 @@ class Response:
     async def merge(self, chunks: AsyncIterable[UIMessageChunk]) -> None:
         """Write every chunk of a stream from application code."""
         put = self.emit if isinstance(chunks, TextStream) else self.write
+        if isinstance(chunks, TextStream) and self._before_step is not None:
+            chunks.attach(self._before_step)
         slice_ends = time.perf_counter() + SLICE_SECONDS
         count = 0
         try:

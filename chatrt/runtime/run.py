@@ -18,8 +18,10 @@ from chatrt.errors import StaleEpochError, StoreError
 from chatrt.history import History
 from chatrt.hooks import BootEvent
 from chatrt.ids import Ids
+from chatrt.run_control import enter_run
 from chatrt.runtime.actions import ActionWork
 from chatrt.runtime.context import RunContext
+from chatrt.runtime.control import Control
 from chatrt.runtime.finish import finish
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.outbox import OutboxWriter
@@ -43,9 +45,11 @@ class Run:
         lease: The right to serve it.
         flusher: Stores what the run writes.
         ids: For messages, nodes and errors.
+        sessions: The session manager, for application code that looks for other sessions.
     """
 
-    def __init__(self, live: LiveSession, lease: Lease, flusher: Flusher, ids: Ids) -> None:
+    def __init__(self, live: LiveSession, lease: Lease, flusher: Flusher, ids: Ids, sessions: Any) -> None:
+        self._sessions = sessions
         self.lease = lease
         self._flusher = flusher
         self._live = live
@@ -112,9 +116,12 @@ class Run:
         live.outbox.resume_from(snapshot.out_last_seq)
         live.history = History(node.message for node in snapshot.nodes)
         state = DurableState.from_json(snapshot.state)
+        control = Control(live.row.key.chat_id, self._ids.new("run"), live.agent, self._sessions)
+        enter_run(control)
         self._context = RunContext(
-            chat_id=live.row.key.chat_id,
-            run_id=self._ids.new("run"),
+            chat_id=control.chat_id,
+            run_id=control.run_id,
+            control=control,
             agent=live.agent,
             clock=self._clock,
             ids=self._ids,

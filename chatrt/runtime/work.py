@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from chatrt.codec import dumps, loads
 from chatrt.errors import ModelError, UsageError
-from chatrt.generate import TextStream
+from chatrt.generate import StepBoundary, StepPrompt, TextStream
 from chatrt.hooks import ToolsEvent
 from chatrt.models import Usage
 from chatrt.runtime.context import RunContext
@@ -155,7 +155,7 @@ class Work:
         if base is not None:
             start["message"] = base
         context.writer.push("turn-start", dumps(start))
-        turn = self._begin_turn(Response(context.writer, message_id, base))
+        turn = self._begin_turn(Response(context.writer, message_id, base, self.before_step))
         context.on_turn_start(self.in_seq, self.trigger, message_id)
         return turn
 
@@ -174,6 +174,7 @@ class Work:
             history=context.history,
             response=response,
             total_usage=context.state.total_usage,
+            control=context.control,
             previous_turn_usage=context.state.last_usage,
             convert=lambda: self.convert(context.history.all()),
             stop_signal=self.stop_signal,
@@ -182,7 +183,7 @@ class Work:
         return self.turn
 
     def _resume_response(self, message_id: str, base: UIMessage | None, chunks: Sequence[UIMessageChunk]) -> None:
-        response = Response(self.context.writer, message_id, base)
+        response = Response(self.context.writer, message_id, base, self.before_step)
         response.replay(chunks)
         self._begin_turn(response)
 
@@ -190,6 +191,10 @@ class Work:
         """Return what a model would be shown of these messages."""
         converted = convert_to_model_messages(messages, tools=self.tools, ignore_incomplete_tool_calls=True)
         return repair_model_messages(converted)
+
+    async def before_step(self, boundary: StepBoundary) -> StepPrompt | None:
+        """Change what the next step of the answer is shown: compaction, then steering, then background messages."""
+        return StepPrompt(messages=boundary.messages)
 
     async def answer(self, produce: Callable[[], Any]) -> None:
         """Call `produce` and stream what it returns; ends early and quietly when the work is stopped.
