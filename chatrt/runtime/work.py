@@ -23,7 +23,8 @@ from chatrt.ui import (
     ModelMessage,
     UIMessage,
     UIMessageChunk,
-    convert_to_model_messages,
+    convert_segments,
+    expand_injected,
     rebuild_chunks,
     repair_model_messages,
     validate_ui_message,
@@ -189,8 +190,7 @@ class Work:
 
     def convert(self, messages: Sequence[UIMessage]) -> list[ModelMessage]:
         """Return what a model would be shown of these messages."""
-        converted = convert_to_model_messages(messages, tools=self.tools, ignore_incomplete_tool_calls=True)
-        return repair_model_messages(converted)
+        return repair_model_messages(convert_segments(expand_injected(messages), tools=self.tools))
 
     async def before_step(self, boundary: StepBoundary) -> StepPrompt | None:
         """Change what the next step of the answer is shown: compaction, then steering, then background messages."""

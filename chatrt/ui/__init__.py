@@ -36,25 +36,39 @@ from chatrt.ui.persist import ResponseCollector
 from chatrt.ui.reducer import MessageReducer
 from chatrt.ui.repair import repair_model_messages
 from chatrt.ui.replay import rebuild_chunks
+from chatrt.ui.segments import (
+    INJECTED,
+    ModelRows,
+    Segment,
+    convert_segments,
+    expand_injected,
+    injected_chunk,
+)
 from chatrt.ui.smooth import smooth_stream
 from chatrt.ui.tool_answers import check_tool_answers
 from chatrt.ui.validate import validate_incoming_message, validate_ui_message, validate_ui_messages
 from chatrt.ui.validate_chunk import validate_chunk
 
 __all__ = [
+    "INJECTED",
     "MessageReducer",
     "ModelMessage",
+    "ModelRows",
     "ParseState",
     "ResponseCollector",
+    "Segment",
     "UIMessage",
     "UIMessageChunk",
     "UIPart",
     "assemble",
     "check_tool_answers",
     "cleanup_aborted_parts",
+    "convert_segments",
     "convert_to_model_messages",
+    "expand_injected",
     "find_answered_message",
     "get_tool_name",
+    "injected_chunk",
     "is_data_part",
     "is_dynamic_tool_part",
     "is_file_part",
