@@ -21,6 +21,15 @@ class PendingMessage:
     in_seq: int
     message: UIMessage
 
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> PendingMessage:
+        """Read what `to_json` wrote."""
+        return cls(in_seq=value["inSeq"], message=value["message"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as it stands on the wire."""
+        return {"inSeq": self.in_seq, "message": self.message}
+
 
 @dataclass(frozen=True, kw_only=True)
 class PendingBatch:

@@ -18,7 +18,7 @@ from chatrt.ui import ModelMessage, UIMessage, UIMessageChunk
 
 ClientDataT = TypeVar("ClientDataT")
 
-Trigger = Literal["message", "regenerate", "action"]
+Trigger = Literal["message", "regenerate", "action", "preload"]
 
 
 class ResponseWriter(Protocol):

@@ -16,6 +16,7 @@ from chatrt.client.stream import ChatStream, Place
 from chatrt.client.transport import ChatState, Transport
 from chatrt.errors import SessionNotFoundError, UsageError
 from chatrt.ids import Ids, RandomIds
+from chatrt.pending_messages import PendingMessage
 from chatrt.runtime import SessionManager
 from chatrt.ui import UIMessage, UIPart, is_tool_part, slim_message
 
@@ -223,7 +224,10 @@ class AgentChat:
     # --- the running turn
 
     async def steer(self, text: str, *, client_data: Any = _NOTHING) -> bool:
-        """Send a message to the turn that runs; the agent's busy policy decides what it does there.
+        """Send a message into the turn that runs: it is part of what the model reads before its next step.
+
+        If the turn has no next step the message is answered by the next turn. An agent whose busy policy is
+        `interrupt` or `reject` does as with any message.
 
         Returns:
             Whether it was sent: False, and nothing is sent, when no turn is running.
@@ -231,8 +235,26 @@ class AgentChat:
         state = await self._find_state()
         if state is None or state.status != "running":
             return False
-        await self.send_message(text, client_data=client_data)
+        message = self._user_message([{"type": "text", "text": text}], None)
+        await self._send({"kind": "message", "message": message, "steer": True}, client_data)
         return True
+
+    async def pending(self) -> list[PendingMessage]:
+        """Return the user messages that wait while a turn runs."""
+        state = await self._find_state()
+        return [] if state is None else state.pending
+
+    async def edit_pending(self, in_seq: int, message: str | UIMessage) -> None:
+        """Put another text or message in the place of one that waits; nothing happens if its turn has begun."""
+        if isinstance(message, str):
+            message = self._user_message([{"type": "text", "text": message}], None)
+        body = {"kind": "edit", "inSeq": in_seq, "message": message}
+        await self._transport.append(self._chat_id, body, part_id=self._ids.new("part"))
+
+    async def withdraw(self, in_seq: int) -> None:
+        """Take back a message that waits; nothing happens if its turn has begun."""
+        body = {"kind": "withdraw", "inSeq": in_seq}
+        await self._transport.append(self._chat_id, body, part_id=self._ids.new("part"))
 
     async def stop(self, reason: str | None = None) -> bool:
         """Stop the turn that runs; its partial answer is kept.
@@ -269,8 +291,12 @@ class AgentChat:
     # --- the session
 
     async def preload(self) -> None:
-        """Create the session, if it is not there, before the first input."""
+        """Create the session, if it is not there, and start its run before the first input."""
         await self._start()
+        body: dict[str, Any] = {"kind": "preload"}
+        if self._client_data is not None:
+            body["clientData"] = self._client_data
+        await self._transport.append(self._chat_id, body, part_id=self._ids.new("part"))
 
     async def close(self, reason: str | None = None) -> bool:
         """Close the session for good: it takes no more inputs.

@@ -17,6 +17,7 @@ from chatrt.client.transport import ChatState, OutRecord
 from chatrt.clock import Clock, SystemClock
 from chatrt.codec import dumps
 from chatrt.errors import AgentMismatchError, ForbiddenError, ServerUnavailableError
+from chatrt.pending_messages import PendingMessage
 from chatrt.sse import SSEDecoder, SSEEvent
 
 Token = str | Callable[[], Awaitable[str]]
@@ -111,6 +112,9 @@ class HTTPTransport:
             in_cursor=body["inCursor"],
             last_in_seq=body["lastInSeq"],
             status=body["status"],
+            pending=[
+                PendingMessage(in_seq=waiting["inSeq"], message=waiting["message"]) for waiting in body["pending"]
+            ],
         )
 
     async def close_session(self, chat_id: str, *, reason: str | None) -> None:

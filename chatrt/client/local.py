@@ -48,6 +48,7 @@ class LocalTransport:
             in_cursor=state.in_cursor,
             last_in_seq=state.last_in_seq,
             status=state.status,
+            pending=state.pending,
         )
 
     async def close_session(self, chat_id: str, *, reason: str | None) -> None:
@@ -66,7 +67,10 @@ async def _append(session: Session, body: Mapping[str, Any], part_id: str) -> Ap
     match body["kind"]:
         case "message":
             return await inbox.send_message(
-                cast("UIMessage", body["message"]), client_data=client_data, part_id=part_id
+                cast("UIMessage", body["message"]),
+                client_data=client_data,
+                steer=body.get("steer") is True,
+                part_id=part_id,
             )
         case "regenerate":
             return await inbox.regenerate(body.get("messageId"), client_data=client_data, part_id=part_id)
@@ -74,5 +78,11 @@ async def _append(session: Session, body: Mapping[str, Any], part_id: str) -> Ap
             return await inbox.act(body["action"], client_data=client_data, part_id=part_id)
         case "stop":
             return await inbox.stop(reason=body.get("reason"), part_id=part_id)
+        case "preload":
+            return await inbox.preload(client_data=client_data, part_id=part_id)
+        case "edit":
+            return await inbox.edit_pending(body["inSeq"], cast("UIMessage", body["message"]), part_id=part_id)
+        case "withdraw":
+            return await inbox.withdraw(body["inSeq"], part_id=part_id)
         case kind:
-            raise UsageError(f"an input is a message, regenerate, action or stop, not {kind!r}")
+            raise UsageError(f"there is no input of kind {kind!r}")

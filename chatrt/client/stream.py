@@ -20,7 +20,7 @@ from chatrt.ui import (
     is_tool_part,
 )
 
-TurnStatus = Literal["completed", "stopped", "failed", "interrupted"]
+TurnStatus = Literal["completed", "stopped", "failed", "interrupted", "injected", "withdrawn"]
 
 SETTLED_STATES = frozenset({"output-available", "output-error", "output-denied"})
 WAITING_STATES = frozenset({"input-available", "approval-requested"})
@@ -66,7 +66,8 @@ class ChatResult:
         tool_results: The calls that were settled in this turn, also those made earlier.
         pending_tool_calls: The calls that wait for the client: for an output, or for an approval.
         finish_reason: What the model gave as its reason, if it did.
-        status: How the turn ended.
+        status: How the turn ended; `injected` for a message that became part of the turn it came in for, `withdrawn`
+            for one that was taken back before its turn.
         error: `{"code", "message", "id"}` of a failed or interrupted turn.
     """
 
@@ -276,7 +277,7 @@ class ChatStream:
                         turn.running = False
                     elif record.kind == "turn-start":
                         turn.begin(record.body)
-                    else:
+                    elif record.kind == "turn-complete" and not record.body.get("willRetry"):
                         self._settle(record.body)
                         return
         raise ServerUnavailableError("the log ended before the turn did: its session manager was closed")

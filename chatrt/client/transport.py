@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from chatrt.pending_messages import PendingMessage
 from chatrt.ui import UIMessage
 
 
@@ -15,7 +16,7 @@ class OutRecord:
 
     Attributes:
         seq: Its sequence number: the cursor of who has read it.
-        kind: `chunk`, `turn-start`, `turn-complete` or `gap`.
+        kind: `chunk`, `turn-start`, `turn-complete`, `upgrade` or `gap`.
         body: A chunk, or what the control record says. Shared with other readers: never changed.
     """
 
@@ -34,6 +35,7 @@ class ChatState:
         in_cursor: The last input that is settled.
         last_in_seq: The newest input.
         status: Whether a turn is running or waiting.
+        pending: User messages that wait.
     """
 
     messages: list[UIMessage]
@@ -41,6 +43,7 @@ class ChatState:
     in_cursor: int
     last_in_seq: int
     status: Literal["idle", "running", "closed"]
+    pending: list[PendingMessage] = field(default_factory=list[PendingMessage])
 
 
 class Transport(Protocol):
@@ -60,7 +63,7 @@ class Transport(Protocol):
 
         Args:
             chat_id: Names the session.
-            body: `kind` (message, regenerate, action, stop) and what belongs to it, as on the native wire.
+            body: `kind` and what belongs to it, as on the native wire.
             part_id: Names this append; a repeat gives the number of the first.
 
         Raises:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from chatrt.hooks import ActionEvent, HydrateMessagesEvent
+from chatrt.runtime.calling import call
 from chatrt.runtime.turns import checked_history
-from chatrt.runtime.work import Completed, Failed, Outcome, Stopped, Work, call
+from chatrt.runtime.work import Completed, Failed, Outcome, Stopped, Work
 
 
 class ActionWork(Work):

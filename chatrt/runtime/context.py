@@ -12,10 +12,11 @@ from chatrt.codec import dumps
 from chatrt.errors import ChatrtError, InvalidMessageError
 from chatrt.history import History
 from chatrt.ids import Ids
+from chatrt.runtime.arrivals import Arrivals
 from chatrt.runtime.control import Control
 from chatrt.runtime.outbox import OutboxWriter
 from chatrt.runtime.state import DurableState
-from chatrt.stores import Commit, NewRecord, Node
+from chatrt.stores import Commit, NewRecord, Node, Record
 from chatrt.turn import Trigger
 
 
@@ -24,17 +25,21 @@ class RunContext:
     """One run's view of its session.
 
     Attributes:
+        previous_run_id: The session's last run before this one; empty if there was none.
         nodes: The rows of the active branch as they are stored, in step with the saved part of `history`.
-        turns: How many turns and actions this run served.
+        turns: How many turns this run served.
         settled_seq: The last `turn-complete` on `.out`.
         in_cursor: The `.in` cursor as it was committed last.
         load_nodes: Reads the active branch as it is stored.
-        settled_up_to: Gives the `.in` cursor that holds once the work at hand is settled.
+        arrivals: What waits.
+        injected: Messages that were put into the running turn: they are settled with it.
+        preloaded: Whether a client asked for this run ahead of its first message.
         on_turn_start: Told when a turn's answer begins.
     """
 
     chat_id: str
     run_id: str
+    previous_run_id: str
     agent: ChatAgent
     clock: Clock
     ids: Ids
@@ -45,8 +50,10 @@ class RunContext:
     default_client_data: Any
     continuation: bool
     load_nodes: Callable[[], Awaitable[list[Node]]]
-    settled_up_to: Callable[[], int]
+    arrivals: Arrivals
     on_turn_start: Callable[[int, Trigger, str], None]
+    injected: list[Record] = field(default_factory=list[Record])
+    preloaded: bool = False
     nodes: list[str] = field(default_factory=list[str])
     turns: int = 0
     settled_seq: int = 0
@@ -79,7 +86,8 @@ class RunContext:
             for index, message in changes.advanced
         ]
         added: list[str] = []
-        in_cursor = self.settled_up_to()
+        in_cursor = self.arrivals.settled_up_to
+        self.state.settled = [seq for seq in self.state.settled if seq > in_cursor]
         for message in changes.added:
             node = Node(self.ids.new("node"), leaf, message)
             written.append(node)
@@ -98,7 +106,7 @@ class RunContext:
         self.nodes.extend(added)
         self.history.mark_saved()
         last_seq = await self.writer.commit(commit)
-        self.in_cursor = in_cursor
+        self.in_cursor = self.arrivals.settled = in_cursor
         return last_seq
 
 

@@ -18,10 +18,11 @@ from chatrt.agent import ChatAgent
 from chatrt.codec import dumps
 from chatrt.errors import ChatrtError, PublicError, TurnInterruptedError
 from chatrt.hooks import BeforeTurnCompleteEvent, TurnCompleteEvent, TurnStatus
+from chatrt.runtime.calling import call
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.response import Response
 from chatrt.runtime.turns import TurnWork
-from chatrt.runtime.work import Completed, Failed, Interrupted, Outcome, Stopped, Work, call
+from chatrt.runtime.work import Completed, Failed, Interrupted, Outcome, Stopped, Work
 from chatrt.stores import NewRecord
 from chatrt.ui import UIMessage, overlay_tool_states
 
@@ -44,8 +45,14 @@ class PublicFailure:
         return {"code": self.code, "message": self.message, "id": self.id}
 
 
-async def finish(work: Work, outcome: Outcome) -> None:
-    """End a piece of work; afterwards it is settled and durable, or a `StoreError` was raised and it is neither."""
+async def finish(work: Work, outcome: Outcome, *, will_retry: bool = False) -> None:
+    """End a piece of work; afterwards it is settled and durable, or a `StoreError` was raised and it is neither.
+
+    Args:
+        work: The work.
+        outcome: How it ended.
+        will_retry: Whether the same input is served once more: what was said is over, its turn is not.
+    """
     context = work.context
     response = _opened(work)
     raw = response.raw_message()
@@ -62,8 +69,8 @@ async def finish(work: Work, outcome: Outcome) -> None:
     failure = _say_how_it_ended(work, response, outcome)
     message = _keep_answer(work, response, outcome, said)
     response.end()
-    last_seq = await _commit(work, outcome, message, failure)
-    if isinstance(work, TurnWork):
+    last_seq = await _commit(work, outcome, message, failure, will_retry=will_retry)
+    if isinstance(work, TurnWork) and not will_retry:
         context.turns += 1
         await tell_turn_complete(work, outcome, message, raw, last_seq)
 
@@ -165,7 +172,7 @@ def _keep_answer(work: Work, response: Response, outcome: Outcome, before: UIMes
         The answer as it is in the history; None if nothing was said, or a hook removed it.
     """
     message = _said(work, response, outcome)
-    if message is None or message == response.base:
+    if message is None or message == response.base or not work.keeps_answer:
         return None
     history = work.context.history
     stored = history.find_message(message["id"])
@@ -186,6 +193,8 @@ def _keep_answer(work: Work, response: Response, outcome: Outcome, before: UIMes
 async def _take_back(work: Work) -> None:
     """Forget what was made of the history, but for the message that came in."""
     await work.context.forget_changes()
+    work.context.arrivals.put_back(work.context.injected)
+    work.context.injected.clear()
     if isinstance(work, TurnWork):
         work.merged = False
     _opened(work)
@@ -244,7 +253,9 @@ def _say_how_it_ended(work: Work, response: Response, outcome: Outcome) -> Publi
     return None
 
 
-async def _commit(work: Work, outcome: Outcome, message: UIMessage | None, failure: PublicFailure | None) -> int:
+async def _commit(
+    work: Work, outcome: Outcome, message: UIMessage | None, failure: PublicFailure | None, *, will_retry: bool
+) -> int:
     body: dict[str, Any] = {"inSeq": work.in_seq, "trigger": work.trigger, "status": _status(outcome)}
     if message is not None:
         body["messageId"] = message["id"]
@@ -253,16 +264,29 @@ async def _commit(work: Work, outcome: Outcome, message: UIMessage | None, failu
         body["finishReason"] = finish_reason
     if failure is not None:
         body["error"] = failure.to_json()
-    work.context.state.add_usage(work.usage)
+    if will_retry:
+        body["willRetry"] = True
+    state = work.context.state
+    state.add_usage(work.usage)
+    if isinstance(work, TurnWork) and not will_retry:
+        state.run_turns = work.context.turns + 1
     return await settle(work.context, body)
 
 
 async def settle(context: RunContext, body: dict[str, Any]) -> int:
-    """Commit a `turn-complete` with all that belongs to it; returns its sequence number."""
+    """Commit a `turn-complete` with all that belongs to it; returns the sequence number of the last record.
+
+    Messages that were injected into the turn are settled with it: each has a `turn-complete` of its own behind it.
+    """
     starts = [*context.state.turn_starts, context.settled_seq + 1][-2:]
     context.state.turn_starts = starts
     trim_to = starts[0] - 1 if len(starts) == 2 else 0
-    context.settled_seq = await context.commit([NewRecord("turn-complete", dumps(body))], trim_to=trim_to)
+    records = [NewRecord("turn-complete", dumps(body))]
+    for record in context.injected:
+        told = {"inSeq": record.seq, "trigger": "message", "status": "injected", "messageId": body.get("messageId")}
+        records.append(NewRecord("turn-complete", dumps({k: v for k, v in told.items() if v is not None})))
+    context.injected.clear()
+    context.settled_seq = await context.commit(records, trim_to=trim_to)
     return context.settled_seq
 
 

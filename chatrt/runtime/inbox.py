@@ -32,6 +32,7 @@ class Inbox:
         *,
         client_data: Any = None,
         message_id: str | None = None,
+        steer: bool = False,
         part_id: str | None = None,
     ) -> Appended:
         """Append a user message, or an assistant message whose tool calls the client answered (D15).
@@ -42,6 +43,7 @@ class Inbox:
             message: The message; a user message without an id gets one.
             client_data: What the agent's `client_data` type describes.
             message_id: The message that a user message takes the place of, when its own id does not say so.
+            steer: Put it into the prompt of the running turn, if the agent's busy policy is `queue` or `steer`.
             part_id: Names this append; a second append of the same name changes nothing.
 
         Raises:
@@ -52,6 +54,8 @@ class Inbox:
         body: dict[str, Any] = {"message": self._accept(message)}
         if message_id is not None:
             body["messageId"] = message_id
+        if steer:
+            body["steer"] = True
         return await self._append("message", body, client_data, part_id)
 
     async def regenerate(
@@ -65,6 +69,31 @@ class Inbox:
         """Ask for an action. Whether it fits the agent shows when it is served."""
         check(action)
         return await self._append("action", {"action": action}, client_data, part_id)
+
+    async def preload(self, *, client_data: Any = None, part_id: str | None = None) -> Appended:
+        """Ask for the run ahead of the first message."""
+        return await self._append("preload", {}, client_data, part_id)
+
+    async def edit_pending(self, in_seq: int, message: UIMessage, *, part_id: str | None = None) -> Appended:
+        """Put another message in the place of a user message that waits; it keeps its id and its place.
+
+        Nothing happens if its turn has begun, or it was injected, when this is read.
+
+        Raises:
+            InvalidMessageError: If it is no user message.
+            SessionClosedError: If the session is closed.
+        """
+        checked = self._accept(message)
+        if checked["role"] != "user":
+            raise InvalidMessageError("only user messages wait", path="/message/role")
+        return await self._append("edit", {"inSeq": in_seq, "message": checked}, None, part_id)
+
+    async def withdraw(self, in_seq: int, *, part_id: str | None = None) -> Appended:
+        """Take back a user message that waits: it is settled with the status `withdrawn`, and never shown to anybody.
+
+        Nothing happens if its turn has begun, or it was injected, when this is read.
+        """
+        return await self._append("withdraw", {"inSeq": in_seq}, None, part_id)
 
     async def stop(
         self, *, in_seq: int | None = None, reason: str | None = None, part_id: str | None = None

@@ -3,20 +3,29 @@
 The records after the last `turn-complete` are that turn. What a person saw of it is kept and closed truthfully (D8,
 D21); when nobody saw anything, the input is simply served again, under the same message id. An interrupted action is
 always served again: its changes were never committed, and it was acknowledged.
+
+`on_recovery_boot` may choose otherwise. Crashing in here is harmless: nothing is changed before one commit at the end.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from chatrt.codec import loads
+from chatrt.errors import UsageError
+from chatrt.hooks import PendingToolCall, RecoveryBootEvent, RecoveryPlan
+from chatrt.runtime.calling import call
 from chatrt.runtime.finish import finish
 from chatrt.runtime.merge import has_approved_calls
-from chatrt.runtime.turns import TurnWork
+from chatrt.runtime.turns import TurnWork, checked_history
 from chatrt.runtime.work import Interrupted
 from chatrt.stores import Record, SessionKey, Store
-from chatrt.ui import UIMessage, UIMessageChunk
+from chatrt.ui import INJECTED, UIMessage, UIMessageChunk, get_tool_name, is_tool_part
+
+logger = logging.getLogger("chatrt.runtime")
 
 PAGE = 1000
 
@@ -30,13 +39,20 @@ class UnfinishedTurn:
     message_id: str
     base: UIMessage | None
     chunks: list[UIMessageChunk] = field(default_factory=list[UIMessageChunk])
+    handed_on: bool = False
 
     @property
     def is_kept(self) -> bool:
-        """Whether a person saw more than that an answer began, or approved calls may have run; never for actions."""
+        """Whether a person saw more than that an answer began, or approved calls may have run; of turns only."""
         seen = any(chunk["type"] not in ("start", "start-step") for chunk in self.chunks)
         approved_ran = bool(self.chunks) and self.base is not None and has_approved_calls(self.base)
-        return (seen or approved_ran) and self.trigger != "action"
+        return (seen or approved_ran) and self.trigger in ("message", "regenerate") and not self.handed_on
+
+    @property
+    def injected_ids(self) -> set[str]:
+        """The waiting messages that were put into this turn: they are part of its answer."""
+        parts = (cast("dict[str, Any]", chunk) for chunk in self.chunks if chunk["type"] == INJECTED)
+        return {message_id for part in parts for message_id in part["data"]["messageIds"]}
 
 
 async def find_unfinished_turn(store: Store, key: SessionKey, settled_seq: int) -> UnfinishedTurn | None:
@@ -49,17 +65,124 @@ async def find_unfinished_turn(store: Store, key: SessionKey, settled_seq: int) 
                 turn = _begun(record)
             elif record.kind == "chunk" and turn is not None:
                 turn.chunks.append(cast("UIMessageChunk", loads(record.body)))
+            elif record.kind == "upgrade" and turn is not None:
+                turn.handed_on = True
         cursor = records[-1].seq
     return turn
 
 
-async def close_unfinished_turn(work: TurnWork, turn: UnfinishedTurn) -> None:
-    """Settle the input of an interrupted turn with the answer it had so far.
+async def close_unfinished_turn(work: TurnWork, turn: UnfinishedTurn, record: Record) -> RecoveryPlan:
+    """Settle the input of an interrupted turn with the answer it had so far, or as the application plans.
 
-    Crashing in here is harmless: nothing is changed before the one commit at the end.
+    Args:
+        work: Serves the input.
+        turn: What is left of it.
+        record: The input; the front of what waits lies behind it.
+
+    Returns:
+        The plan that was followed.
     """
+    context = work.context
+    settled = context.history.all()
+    _take_injected(work, turn.injected_ids)
     await work.resume(turn.message_id, turn.base, turn.chunks)
-    await finish(work, Interrupted())
+    plan = RecoveryPlan()
+    if context.agent.hooks.on_recovery_boot is not None and context.agent.hooks.hydrate_messages is None:
+        plan = await _ask_for_plan(work, settled)
+    again = plan.turns is not None and any(m["id"] == _message_id(record) for m in plan.turns)
+    if plan.turns is not None:
+        keep = {message["id"] for message in plan.turns}
+        context.arrivals.withdraw(other for other in _waiting_users(work) if _message_id(other) not in keep)
+    if again:
+        context.arrivals.put_back([record])
+    if plan.messages is not None:
+        work.keeps_answer = False
+        context.history.set(plan.messages)
+    await finish(work, Interrupted(), will_retry=again)
+    if plan.before_turns is not None:
+        try:
+            await call(plan.before_turns)
+        except Exception:
+            logger.exception("before_turns failed in chat %s", context.chat_id)
+    return plan
+
+
+def _take_injected(work: TurnWork, ids: set[str]) -> None:
+    arrivals = work.context.arrivals
+    batch: list[Record] = []
+    for record in arrivals.queue:
+        if record.kind != "message" or _message_id(record) not in ids:
+            break
+        batch.append(record)
+    if arrivals.remove(batch):
+        work.context.injected += batch
+
+
+async def _ask_for_plan(work: TurnWork, settled: list[UIMessage]) -> RecoveryPlan:
+    context, hook, response = work.context, work.context.agent.hooks.on_recovery_boot, work.response
+    if hook is None or response is None:
+        return RecoveryPlan()
+    raw = response.raw_message()
+    in_flight = [cast("UIMessage", loads(other.body)["message"]) for other in _waiting_users(work)]
+    if work.new_message is not None:
+        in_flight.insert(0, work.new_message)
+    event = RecoveryBootEvent(
+        chat_id=context.chat_id,
+        history=context.history,
+        client_data=work.client_data,
+        run_id=context.run_id,
+        previous_run_id=context.previous_run_id,
+        settled_messages=settled,
+        in_flight_users=in_flight,
+        partial_assistant=response.message(work.client_tools),
+        pending_tool_calls=_pending(raw),
+        response=response,
+    )
+    checkpoint = context.history.checkpoint()
+    try:
+        plan = await call(hook, event) or RecoveryPlan()
+        return _checked(plan, {message["id"] for message in in_flight})
+    except Exception:
+        logger.exception("on_recovery_boot failed in chat %s; it goes on as without the hook", context.chat_id)
+        context.history.restore(checkpoint)
+        return RecoveryPlan()
+
+
+def _checked(plan: Any, in_flight: set[str]) -> RecoveryPlan:
+    if not isinstance(plan, RecoveryPlan):
+        raise UsageError(f"on_recovery_boot returns a RecoveryPlan or None, not a {type(plan).__name__}")
+    unknown = [message["id"] for message in plan.turns or () if message["id"] not in in_flight]
+    if unknown:
+        raise UsageError(f"these messages are not in flight: {', '.join(unknown)}")
+    messages = None if plan.messages is None else checked_history(plan.messages)
+    return RecoveryPlan(messages=messages, turns=plan.turns, before_turns=plan.before_turns)
+
+
+def _pending(message: UIMessage | None) -> list[PendingToolCall]:
+    return [
+        PendingToolCall(
+            tool_call_id=part["toolCallId"], tool_name=get_tool_name(part), input=part.get("input"), part_index=index
+        )
+        for index, part in enumerate(message["parts"] if message is not None else ())
+        if is_tool_part(part) and part.get("state") == "input-available"
+    ]
+
+
+def _waiting_users(work: TurnWork) -> Iterable[Record]:
+    arrivals = work.context.arrivals
+    return [
+        record
+        for record in arrivals.queue
+        if record.kind == "message"
+        and not arrivals.is_withdrawn(record)
+        and loads(record.body)["message"]["role"] == "user"
+    ]
+
+
+def _message_id(record: Record) -> str:
+    body: dict[str, Any] = loads(record.body)
+    message: dict[str, Any] = body.get("message") or {}
+    return message.get("id", "")
 
 
 def _begun(record: Record) -> UnfinishedTurn:

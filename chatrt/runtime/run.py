@@ -2,39 +2,48 @@
 
 boot        load what is stored, close what a dead run left
 next        wait for the next record of `.in`
-handle      serve it as a turn or an action
-idle        nothing came for a while: give the lease back and leave memory
+handle      serve it as a turn, an action or a preload
+idle        nothing came for a while: the run is suspended, gives the lease back and leaves memory
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from typing import Any, get_args
+from typing import Any
 
-from chatrt.codec import loads
+from chatrt.codec import dumps
 from chatrt.errors import StaleEpochError, StoreError
 from chatrt.history import History
-from chatrt.hooks import BootEvent
 from chatrt.ids import Ids
 from chatrt.run_control import enter_run
 from chatrt.runtime.actions import ActionWork
+from chatrt.runtime.arrivals import Arrivals
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.control import Control
-from chatrt.runtime.finish import finish
+from chatrt.runtime.finish import finish, settle
 from chatrt.runtime.flusher import Flusher
+from chatrt.runtime.lifecycle import Lifecycle, is_resumable
 from chatrt.runtime.outbox import OutboxWriter
+from chatrt.runtime.preload import PreloadWork
 from chatrt.runtime.recovery import UnfinishedTurn, close_unfinished_turn, find_unfinished_turn
 from chatrt.runtime.response import enter_answer
 from chatrt.runtime.session import LiveSession, RunningTurn
 from chatrt.runtime.state import DurableState
+from chatrt.runtime.steering import tell_received
 from chatrt.runtime.turns import TurnWork
-from chatrt.runtime.work import Failed, Work, call
+from chatrt.runtime.work import Failed, HandedOn, Work
 from chatrt.stores import Lease, Node, Record
 from chatrt.turn import Trigger, enter_turn
 
 logger = logging.getLogger("chatrt.runtime")
+
+KINDS: dict[str, type[Work]] = {
+    "message": TurnWork,
+    "regenerate": TurnWork,
+    "action": ActionWork,
+    "preload": PreloadWork,
+}
 
 
 class Run:
@@ -55,16 +64,10 @@ class Run:
         self._live = live
         self._clock = flusher.clock
         self._ids = ids
-        self._queue: deque[Record] = deque()
-        self._read_cursor = 0
-        self._work: Work | None = None
-        self._work_seq = 0
-        self._is_reading = False
-        self._stopped_early: dict[int, str | None] = {}
         self._known_ids: dict[int, str] = {}
-        self._arrived = asyncio.Event()
         self._task = asyncio.current_task()
-        self._booted = False
+        self._arrived = asyncio.Event()
+        self._told: set[asyncio.Task[None]] = set()
         self._draining = False
         self.failure: BaseException | None = None
 
@@ -77,15 +80,19 @@ class Run:
         enter_turn(None)  # whoever appended may be inside of another session's turn
         enter_answer(False)
         unfinished = await self._boot()
-        reader = asyncio.create_task(self._read_inbox())
+        reader = asyncio.create_task(self._arrivals.read())
         reader.add_done_callback(self._reader_ended)
         try:
-            await self._arrived.wait()
+            await self._arrivals.arrived.wait()
             await self._recover(unfinished)
             while not self._draining:
+                if self._lifecycle.is_over:
+                    await self._end()
+                    return
                 record = await self._next()
                 if record is not None:
-                    await self._handle(record)
+                    if not await self._handle(record):
+                        return
                 elif not self._draining and await self._leave():
                     return
             if self.failure is not None:
@@ -96,8 +103,11 @@ class Run:
             raise
         finally:
             reader.cancel()
+            for task in self._told:
+                task.cancel()
             self._context.writer.abandon()
             self._live.running = None
+            enter_run(None)
 
     def drain(self) -> None:
         """End after the work at hand; what waits behind it is another run's."""
@@ -116,11 +126,17 @@ class Run:
         live.outbox.resume_from(snapshot.out_last_seq)
         live.history = History(node.message for node in snapshot.nodes)
         state = DurableState.from_json(snapshot.state)
-        control = Control(live.row.key.chat_id, self._ids.new("run"), live.agent, self._sessions)
+        resumed = is_resumable(state, self._clock.now())
+        run_id = state.run_id if resumed else self._ids.new("run")
+        control = Control(live.row.key.chat_id, run_id, live.agent, self._sessions)
         enter_run(control)
+        self._arrivals = Arrivals(
+            live, state, in_cursor=snapshot.in_cursor, arrived=self._arrived, on_received=self._on_received
+        )
         self._context = RunContext(
             chat_id=control.chat_id,
-            run_id=control.run_id,
+            run_id=run_id,
+            previous_run_id=state.run_id,
             control=control,
             agent=live.agent,
             clock=self._clock,
@@ -129,22 +145,24 @@ class Run:
             state=state,
             writer=OutboxWriter(live.outbox, self._flusher, self.lease, self._give_up),
             default_client_data=live.row.client_data,
-            continuation=state.runs > 0,
+            continuation=state.runs > (1 if resumed else 0),
             load_nodes=self._load_nodes,
-            settled_up_to=self._settled_up_to,
+            arrivals=self._arrivals,
             on_turn_start=self._on_turn_start,
             nodes=[node.node_id for node in snapshot.nodes],
+            turns=state.run_turns if resumed else 0,
             settled_seq=snapshot.settled_seq,
             in_cursor=snapshot.in_cursor,
         )
-        state.runs += 1
-        self._read_cursor = snapshot.in_cursor
+        live.injected = self._context.injected
+        self._lifecycle = Lifecycle(self._context, resumed=resumed)
         if snapshot.out_last_seq == snapshot.settled_seq:
             return None
         unfinished = await find_unfinished_turn(live.store, live.row.key, snapshot.settled_seq)
         if unfinished is not None and unfinished.is_kept:
-            # A stop that was meant for the unfinished turn must not act on a later one.
+            # What was meant for the unfinished turn must not act on a later one, and it is past being changed.
             state.stop_cursor = max(state.stop_cursor, snapshot.last_in_seq)
+            self._arrivals.hold(unfinished.in_seq)
         return unfinished
 
     async def _load_nodes(self) -> list[Node]:
@@ -162,150 +180,133 @@ class Run:
         if record is None or record.seq != unfinished.in_seq:
             logger.error("chat %s: the input of an unfinished turn is gone", self._context.chat_id)
             if record is not None:
-                self._queue.appendleft(record)
+                self._arrivals.put_back([record])
             return
         logger.info("chat %s: closing the turn of input %d", self._context.chat_id, record.seq)
-        self._work_seq = record.seq
         work = TurnWork(self._context, record)
+        self._lifecycle.begin(work)
+        self._arrivals.begin(record, work)
+        self._arrivals.past_stopping()
         try:
-            await self._ensure_booted(work)
+            await self._lifecycle.ensure_booted(work)
         except Exception:
             logger.exception("on_boot failed in chat %s", self._context.chat_id)
-        await close_unfinished_turn(work, unfinished)
-        self._work_seq = 0
+        await close_unfinished_turn(work, unfinished, record)
+        self._lifecycle.served(work)
+        self._arrivals.end()
         enter_turn(None)
-
-    async def _ensure_booted(self, work: Work) -> None:
-        """Fire `on_boot` once; a failure is the failure of the turn at hand, and the next turn tries again."""
-        context, hook = self._context, self._live.agent.hooks.on_boot
-        if self._booted or hook is None:
-            return
-        work.parse_client_data()
-        event = BootEvent(
-            chat_id=context.chat_id,
-            history=context.history,
-            client_data=work.client_data,
-            run_id=context.run_id,
-            continuation=context.continuation,
-        )
-        await call(hook, event)
-        self._booted = True
 
     # --- next
 
     async def _next(self) -> Record | None:
         """Return the next input, or None when none came for the agent's idle time."""
-        while not self._queue and not self._draining:
-            self._arrived.clear()  # before the commit: what arrives meanwhile must be noticed behind it
+        arrivals = self._arrivals
+        while not arrivals.queue and not self._draining:
+            arrivals.arrived.clear()  # before the commit: what arrives meanwhile must be noticed behind it
             await self._settle_strays()
             if not await self._wait_for_arrival():
                 return None
-        return None if self._draining else self._queue.popleft()
+        return None if self._draining else arrivals.queue.popleft()
 
     async def _settle_strays(self) -> None:
         """A stop that had nothing to end makes no turn: the cursor passes it."""
-        if self._settled_up_to() > self._context.in_cursor:
+        if self._arrivals.settled_up_to > self._context.in_cursor:
             await self._context.commit([])
 
     async def _wait_for_arrival(self) -> bool:
         closed = self._live.row.status == "closed"
-        timeout = 0.0 if closed else self._live.agent.idle_timeout
-        arrival = asyncio.create_task(self._arrived.wait())
-        timer = asyncio.create_task(self._clock.sleep(timeout))
+        arrival = asyncio.create_task(self._arrivals.arrived.wait())
+        timer = asyncio.create_task(self._clock.sleep(0.0 if closed else self._lifecycle.idle_timeout))
         try:
             await asyncio.wait({arrival, timer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             arrival.cancel()
             timer.cancel()
-        return self._arrived.is_set()
+        return self._arrivals.arrived.is_set()
 
-    async def _read_inbox(self) -> None:
-        """Take every record as it arrives: stops act at once, everything else waits its turn."""
-        live = self._live
-        while True:
-            live.arrived.clear()
-            self._is_reading = True
-            while records := await live.store.read_in(live.row.key, after=self._read_cursor):
-                for record in records:
-                    self._read_cursor = record.seq
-                    self._take(record)
-            self._is_reading = False
-            self._arrived.set()
-            await live.arrived.wait()
-
-    def _take(self, record: Record) -> None:
-        if record.kind == "stop":
-            if record.seq > self._context.state.stop_cursor:
-                self._stop(record)
-            return
-        if record.kind not in get_args(Trigger):
-            logger.warning("chat %s: input %d of kind %s is passed", self._context.chat_id, record.seq, record.kind)
-            return
-        if self._live.agent.when_busy == "interrupt" and record.kind != "action":
-            self._interrupt()
-        self._queue.append(record)
-
-    def _stop(self, record: Record) -> None:
-        body: dict[str, Any] = loads(record.body)
-        wanted: int | None = body.get("inSeq")
-        self._context.state.stop_cursor = record.seq
-        if self._work_seq > self._context.in_cursor and wanted in (None, self._work_seq):
-            # Until its turn-complete is stored a turn is the one that people mean, also when it is past being ended.
-            if self._work is not None:
-                self._work.stop(body.get("reason"))
-            return
-        queued = [waiting.seq for waiting in self._queue]
-        # A person who stops right after sending means that message, although its turn has not begun.
-        target = wanted if wanted is not None else queued[0] if queued else None
-        if target in queued:
-            self._stopped_early[target] = body.get("reason")
-
-    def _interrupt(self) -> None:
-        reason = "interrupted by a newer message"
-        if self._work is not None:
-            self._work.interrupt(reason)
-        self._stopped_early.update({waiting.seq: reason for waiting in self._queue if waiting.kind != "action"})
+    def _on_received(self, record: Record) -> None:
+        policy = self._live.agent.pending_messages
+        if policy is not None and policy.on_received is not None:
+            task = asyncio.create_task(tell_received(self._context, record))
+            self._told.add(task)
+            task.add_done_callback(self._told.discard)
 
     # --- handle
 
-    async def _handle(self, record: Record) -> None:
-        kind = ActionWork if record.kind == "action" else TurnWork
-        work = kind(self._context, record, self._known_ids.pop(record.seq, None))
-        if record.seq in self._stopped_early:
-            work.stop(self._stopped_early.pop(record.seq))
-        self._work, self._work_seq = work, record.seq
+    async def _handle(self, record: Record) -> bool:
+        """Serve a record; False if the run ended in the middle, for the next one to go on."""
+        if self._arrivals.is_withdrawn(record):
+            await settle(self._context, {"inSeq": record.seq, "trigger": record.kind, "status": "withdrawn"})
+            return True
+        work = KINDS[record.kind](self._context, record, self._known_ids.pop(record.seq, None))
+        self._lifecycle.begin(work)
+        if isinstance(work, PreloadWork) and not (self._live.agent.hooks.on_preload and self._lifecycle.is_fresh):
+            await self._warm_up(work)
+            return True
+        self._arrivals.begin(record, work)
         try:
             try:
-                await self._ensure_booted(work)
+                await self._lifecycle.ensure_booted(work)
             except Exception as error:
                 outcome = Failed(error)
             else:
                 outcome = await work.perform()
-            self._work = None
+            self._arrivals.past_stopping()
+            if isinstance(outcome, HandedOn):
+                await self._hand_on(record)
+                return False
             await finish(work, outcome)
+            self._lifecycle.served(work)
         finally:
-            self._work = None
-            self._work_seq = 0
+            self._arrivals.end()
             self._live.running = None
             enter_turn(None)
+        return True
 
-    def _settled_up_to(self) -> int:
-        """The `.in` cursor once the work at hand is settled: all that was read, up to the first input that waits."""
-        return self._queue[0].seq - 1 if self._queue else self._read_cursor
+    async def _warm_up(self, work: Work) -> None:
+        """Be there, ahead of the first message, with nothing to say."""
+        try:
+            await self._lifecycle.ensure_booted(work)
+        except Exception:
+            logger.exception("on_boot failed in chat %s", self._context.chat_id)
+        self._lifecycle.served(work)
+
+    async def _hand_on(self, record: Record) -> None:
+        """Leave an input to the next run; readers are told, and read on."""
+        context = self._context
+        self._arrivals.put_back([record])
+        await context.forget_changes()
+        context.state.handed_on = record.seq
+        context.writer.push("upgrade", dumps({"inSeq": record.seq}))
+        await context.writer.flush()
+        await context.commit([])
+        await self._end()
 
     def _on_turn_start(self, in_seq: int, trigger: Trigger, message_id: str) -> None:
         self._live.running = RunningTurn(in_seq, trigger, message_id, self._context.history.all())
 
     # --- leave
 
-    async def _leave(self) -> bool:
-        """Give the lease back unless something arrived meanwhile."""
-        settled = self._settled_up_to()
-        if self._queue or self._live.arrived.is_set():
-            return False
+    async def _end(self) -> None:
+        """End for good; what waits is the next run's, which may begin here at once."""
         await self._settle_strays()
+        settled = self._arrivals.settled_up_to
+        if self._arrivals.queue or not await self._release(settled):
+            self._live.arrived.set()
+
+    async def _leave(self) -> bool:
+        """Suspend the run and give the lease back, unless something arrived meanwhile."""
+        changed = await self._lifecycle.suspend(closed=self._live.row.status == "closed")
+        settled = self._arrivals.settled_up_to
+        if self._arrivals.queue or self._live.arrived.is_set():
+            return False
+        if changed or settled > self._context.in_cursor:
+            await self._context.commit([])
+        return await self._release(settled)
+
+    async def _release(self, settled: int) -> bool:
         left = await self._live.store.release_lease(self.lease, in_cursor=settled)
-        if not left or self._is_reading or self._read_cursor > settled:
+        if not left or self._arrivals.is_reading or self._arrivals.read_cursor > settled:
             # Something arrived meanwhile; what was read of it behind the release is the next run's to read again.
             self._live.arrived.set()
         return left

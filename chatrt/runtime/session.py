@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 from chatrt.agent import ChatAgent
 from chatrt.clock import Clock
 from chatrt.codec import loads
 from chatrt.history import History
 from chatrt.ids import Ids
+from chatrt.pending_messages import PendingMessage
 from chatrt.runtime.inbox import Inbox
 from chatrt.runtime.outbox import Outbox
-from chatrt.stores import Cursors, SessionKey, SessionRow, Snapshot, Store
+from chatrt.stores import Cursors, Record, SessionKey, SessionRow, Snapshot, Store
 from chatrt.turn import Trigger
 from chatrt.ui import UIMessage
 
@@ -66,7 +67,7 @@ class SessionState(Position):
     """
 
     messages: list[UIMessage]
-    pending: list[UIMessage]
+    pending: list[PendingMessage]
 
 
 class LiveSession:
@@ -79,6 +80,7 @@ class LiveSession:
         self.outbox = Outbox(row.key, store)
         self.history = History()
         self.running: RunningTurn | None = None
+        self.injected: list[Record] = []
         self.arrived = asyncio.Event()
         self.run_task: asyncio.Task[None] | None = None
         self.last_in_seq = 0
@@ -141,19 +143,30 @@ class Session:
         position = self._position(snapshot)
         return SessionState(
             messages=messages,
-            pending=await self._pending(taken_up, snapshot.last_in_seq),
+            pending=await self._pending(taken_up, snapshot),
             cursor=position.cursor,
             in_cursor=position.in_cursor,
             last_in_seq=position.last_in_seq,
             status=position.status,
         )
 
-    async def _pending(self, taken_up: int, last_in_seq: int) -> list[UIMessage]:
-        if taken_up >= last_in_seq:
+    async def _pending(self, taken_up: int, snapshot: Snapshot) -> list[PendingMessage]:
+        if taken_up >= snapshot.last_in_seq:
             return []
-        waiting = await self._live.store.read_in(self.key, after=taken_up)
-        messages: list[UIMessage] = [loads(record.body)["message"] for record in waiting if record.kind == "message"]
-        return [message for message in messages if message["role"] == "user"]
+        waiting: dict[int, UIMessage] = {}
+        for record in await self._live.store.read_in(self.key, after=taken_up):
+            body: dict[str, Any] = loads(record.body)
+            match record.kind:
+                case "message" if body["message"]["role"] == "user":
+                    waiting[record.seq] = body["message"]
+                case "edit" if body["inSeq"] in waiting:
+                    waiting[body["inSeq"]] = cast("UIMessage", {**body["message"], "id": waiting[body["inSeq"]]["id"]})
+                case "withdraw":
+                    waiting.pop(body["inSeq"], None)
+                case _:
+                    pass
+        taken = {record.seq for record in self._live.injected} | set(snapshot.state.get("settled", ()))
+        return [PendingMessage(in_seq=seq, message=message) for seq, message in waiting.items() if seq not in taken]
 
     async def position(self) -> Position:
         """Read where the session stands, without its messages."""

@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from chatrt.models import Usage
+
+Phase = Literal["preload", "turn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """A run that left memory, and until when it can come back.
+
+    Attributes:
+        until: Seconds since 1970.
+        phase: `preload` when it had served nothing yet.
+    """
+
+    until: float
+    phase: Phase
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any] | None) -> Suspension | None:
+        """Read what `to_json` wrote."""
+        return None if value is None else cls(value["until"], value["phase"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-shaped value."""
+        return {"until": self.until, "phase": self.phase}
 
 
 @dataclass(slots=True)
@@ -14,7 +38,12 @@ class DurableState:
 
     Attributes:
         chat_started: Whether `on_chat_start` fired.
-        runs: How many runs committed something.
+        runs: How many runs served something.
+        run_id: The last of them.
+        run_turns: How many turns it served.
+        suspended: Whether it may come back.
+        handed_on: The input that a run left to the next one by `request_upgrade`.
+        settled: Inputs beyond the cursor that are settled already.
         stop_cursor: The last stop record that acted, so that no later turn is stopped by it.
         turn_starts: Where the last two turns begin on `.out`; older records may be trimmed.
         total_usage: Of all turns (D10).
@@ -23,6 +52,11 @@ class DurableState:
 
     chat_started: bool = False
     runs: int = 0
+    run_id: str = ""
+    run_turns: int = 0
+    suspended: Suspension | None = None
+    handed_on: int = 0
+    settled: list[int] = field(default_factory=list[int])
     stop_cursor: int = 0
     turn_starts: list[int] = field(default_factory=list[int])
     total_usage: Usage = field(default_factory=Usage)
@@ -35,6 +69,11 @@ class DurableState:
         return cls(
             chat_started=value.get("chatStarted", False),
             runs=value.get("runs", 0),
+            run_id=value.get("runId", ""),
+            run_turns=value.get("runTurns", 0),
+            suspended=Suspension.from_json(value.get("suspended")),
+            handed_on=value.get("handedOn", 0),
+            settled=list(value.get("settled", ())),
             stop_cursor=value.get("stopCursor", 0),
             turn_starts=list(value.get("turnStarts", ())),
             total_usage=Usage.from_json(value.get("totalUsage", {})),
@@ -46,10 +85,18 @@ class DurableState:
         value: dict[str, Any] = {
             "chatStarted": self.chat_started,
             "runs": self.runs,
+            "runId": self.run_id,
+            "runTurns": self.run_turns,
             "stopCursor": self.stop_cursor,
             "turnStarts": self.turn_starts,
             "totalUsage": self.total_usage.to_json(),
         }
+        if self.suspended is not None:
+            value["suspended"] = self.suspended.to_json()
+        if self.handed_on:
+            value["handedOn"] = self.handed_on
+        if self.settled:
+            value["settled"] = self.settled
         if self.last_usage is not None:
             value["lastUsage"] = self.last_usage.to_json()
         return value

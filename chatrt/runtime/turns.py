@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from chatrt.errors import UsageError
+from chatrt.generate import StepBoundary
 from chatrt.hooks import (
     ChatStartEvent,
     HydrateMessagesEvent,
@@ -14,6 +15,7 @@ from chatrt.hooks import (
     TurnStartEvent,
     ValidateMessagesEvent,
 )
+from chatrt.runtime.calling import call
 from chatrt.runtime.merge import (
     has_answers_to_continue,
     merge_tool_answers,
@@ -21,7 +23,8 @@ from chatrt.runtime.merge import (
     trim_for_regenerate,
     waits_for_client,
 )
-from chatrt.runtime.work import Completed, Failed, Outcome, Stopped, Work, call
+from chatrt.runtime.steering import Steering
+from chatrt.runtime.work import Completed, Failed, HandedOn, Outcome, Stopped, Work
 from chatrt.turn import Turn
 from chatrt.ui import (
     ModelMessage,
@@ -44,16 +47,20 @@ class TurnWork(Work):
     new_message: UIMessage | None = None
     """The user message of this turn, if one came in."""
 
+    _steering: Steering | None = None
+
     answers_awaited = False
     """Whether nothing is to be said before the client has settled more calls."""
 
-    async def perform(self) -> Outcome:
+    async def perform(self) -> Outcome | HandedOn:
         """Serve the record; every way but a cancelled run ends in an outcome."""
         try:
             await self.resolve_agent_parts()
             await self._accept()
             turn = self.open_response(self._continued())
             await self._announce(turn)
+            if self._is_handed_on():
+                return HandedOn()
             if not self.answers_awaited:
                 await self._run(turn)
         except Exception as error:
@@ -168,6 +175,7 @@ class TurnWork(Work):
                         convert=self.convert,
                         run_id=context.run_id,
                         turn=context.turns,
+                        preloaded=context.preloaded,
                         response=turn.response,
                     ),
                 )
@@ -183,13 +191,32 @@ class TurnWork(Work):
                     turn=context.turns,
                     trigger=self.trigger,
                     continuation=context.continuation,
+                    preloaded=context.preloaded,
                     previous_turn_usage=context.state.last_usage,
                     total_usage=context.state.total_usage,
                     response=turn.response,
                 ),
             )
 
+    def _is_handed_on(self) -> bool:
+        """Whether newer code is to answer: asked for before `run` is called, and for this input the first time."""
+        context = self.context
+        if not context.control.upgrading or self.stop_signal.is_set():
+            return False
+        if context.state.handed_on == self.in_seq:
+            logger.warning("chat %s: input %d was handed on once and is answered now", context.chat_id, self.in_seq)
+            return False
+        return True
+
     # --- answer
+
+    async def steer(self, boundary: StepBoundary, prompt: list[ModelMessage]) -> list[ModelMessage]:
+        """Return the prompt with what users said meanwhile."""
+        if self._steering is None:
+            if self.turn is None:
+                return prompt
+            self._steering = Steering(self.context, self.turn, convert=self.convert, validate=self._validated)
+        return await self._steering.inject(boundary, prompt)
 
     async def _run(self, turn: Turn[Any]) -> None:
         run = self.context.agent.hooks.run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,6 +15,7 @@ from chatrt.errors import ModelError, UsageError
 from chatrt.generate import StepBoundary, StepPrompt, TextStream
 from chatrt.hooks import ToolsEvent
 from chatrt.models import Usage
+from chatrt.runtime.calling import call
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.response import Response, enter_answer
 from chatrt.stores import Record
@@ -63,7 +65,12 @@ class Interrupted:
 Outcome = Completed | Stopped | Failed | Interrupted
 
 
-class Work:
+@dataclass(frozen=True, slots=True)
+class HandedOn:
+    """Nothing was answered here: the next run serves the same input."""
+
+
+class Work(ABC):
     """One record of `.in` being served.
 
     Args:
@@ -71,6 +78,9 @@ class Work:
         record: A `message`, `regenerate` or `action` record.
         message_id: The id its answer has to get; otherwise a fresh one.
     """
+
+    keeps_answer = True
+    """Whether what is said becomes a message of the history."""
 
     def __init__(self, context: RunContext, record: Record, message_id: str | None = None) -> None:
         self.context = context
@@ -115,6 +125,10 @@ class Work:
         self.stop(reason)
 
     # --- the way to an answer
+
+    @abstractmethod
+    async def perform(self) -> Outcome | HandedOn:
+        """Serve the record; every way but a cancelled run ends in an outcome."""
 
     def parse_client_data(self) -> None:
         """Validate what the client sent along, over the session's default.
@@ -194,7 +208,11 @@ class Work:
 
     async def before_step(self, boundary: StepBoundary) -> StepPrompt | None:
         """Change what the next step of the answer is shown: compaction, then steering, then background messages."""
-        return StepPrompt(messages=boundary.messages)
+        return StepPrompt(messages=await self.steer(boundary, boundary.messages))
+
+    async def steer(self, boundary: StepBoundary, prompt: list[ModelMessage]) -> list[ModelMessage]:  # noqa: ARG002
+        """Return the prompt with what users said meanwhile; only turns are steered."""
+        return prompt
 
     async def answer(self, produce: Callable[[], Any]) -> None:
         """Call `produce` and stream what it returns; ends early and quietly when the work is stopped.
@@ -285,22 +303,6 @@ class Work:
                 await close()
         if isinstance(answer, TextStream) and answer.error is not None:
             raise answer.error
-
-
-async def call(function: Callable[..., Any], event: Any) -> Any:
-    """Call a hook, sync or async, and return its result.
-
-    Raises:
-        UsageError: If it was cancelled by something inside of it, not by the end of the run.
-    """
-    try:
-        result = function(event)
-        return await result if inspect.isawaitable(result) else result
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise UsageError("a hook awaited something that was cancelled") from error
 
 
 def _forget_result(task: asyncio.Task[None]) -> None:

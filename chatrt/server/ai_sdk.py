@@ -87,7 +87,12 @@ class AISDKEndpoints:
         _check_agent_of(session, agent)
         state = await session.load()
         return json_response(
-            {"messages": state.messages, "pending": state.pending, "status": state.status, "cursor": state.cursor}
+            {
+                "messages": state.messages,
+                "pending": [waiting.to_json() for waiting in state.pending],
+                "status": state.status,
+                "cursor": state.cursor,
+            }
         )
 
     def _identify(self, request: Request, scope: str) -> tuple[Principal, str, str]:

@@ -148,7 +148,7 @@ class NativeEndpoints:
         return json_response(
             {
                 "messages": state.messages,
-                "pending": state.pending,
+                "pending": [waiting.to_json() for waiting in state.pending],
                 "cursor": state.cursor,
                 "inCursor": state.in_cursor,
                 "lastInSeq": state.last_in_seq,

@@ -20,8 +20,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 from chatrt.errors import StaleEpochError
 from chatrt.ui import UIMessage
 
-InKind = Literal["message", "regenerate", "action", "stop", "close"]
-OutKind = Literal["chunk", "turn-start", "turn-complete"]
+InKind = Literal["message", "regenerate", "action", "stop", "close", "preload", "edit", "withdraw"]
+OutKind = Literal["chunk", "turn-start", "turn-complete", "upgrade"]
 SessionStatus = Literal["open", "closed"]
 
 

@@ -15,6 +15,7 @@ from chatrt.wires.log import is_busy, reading
 
 _CURSOR = re.compile(r"[0-9]{1,19}")
 _T = TypeVar("_T")
+_EXPECTED: dict[type, str] = {str: "a string", int: "an integer", bool: "a boolean"}
 _PART_ID = re.compile(r"[\x21-\x7e]{1,64}")
 
 
@@ -43,7 +44,7 @@ def parse_part_id(header: str | None) -> str | None:
 
 
 async def append(session: Session, body: Any, *, part_id: str | None) -> Appended:
-    """Append one record to the inbox: `{kind: message | regenerate | action | stop, ...}`.
+    """Append one record to the inbox: `{kind, ...}`, the kinds being those of `Inbox`.
 
     Raises:
         InvalidInputError: If the body is none of these.
@@ -59,8 +60,20 @@ async def append(session: Session, body: Any, *, part_id: str | None) -> Appende
                 cast("UIMessage", fields["message"]),
                 client_data=fields.get("clientData"),
                 message_id=_optional(fields, "messageId", str),
+                steer=_optional(fields, "steer", bool) is True,
                 part_id=part_id,
             )
+        case {"kind": "preload"}:
+            return await inbox.preload(client_data=cast("dict[str, Any]", body).get("clientData"), part_id=part_id)
+        case {"kind": "edit", "inSeq": int(in_seq), "message": dict()}:
+            message = cast("UIMessage", cast("dict[str, Any]", body)["message"])
+            return await inbox.edit_pending(in_seq, message, part_id=part_id)
+        case {"kind": "withdraw", "inSeq": int(in_seq)}:
+            return await inbox.withdraw(in_seq, part_id=part_id)
+        case {"kind": "edit" | "withdraw", "inSeq": int()}:
+            raise InvalidInputError("not an object", path="/message")
+        case {"kind": "edit" | "withdraw"}:
+            raise InvalidInputError("an integer is expected", path="/inSeq")
         case {"kind": "regenerate"}:
             fields = cast("dict[str, Any]", body)
             return await inbox.regenerate(
@@ -79,14 +92,14 @@ async def append(session: Session, body: Any, *, part_id: str | None) -> Appende
         case {"kind": "action"}:
             raise InvalidInputError("there is no action", path="/action")
         case _:
-            raise InvalidInputError("none of message, regenerate, action, stop", path="/kind")
+            raise InvalidInputError("not a kind of input", path="/kind")
 
 
 def _optional(body: dict[str, Any], key: str, kind: type[_T]) -> _T | None:
     value = body.get(key)
-    if value is None or (isinstance(value, kind) and not isinstance(value, bool)):
+    if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
         return value
-    raise InvalidInputError("a string is expected" if kind is str else "an integer is expected", path=f"/{key}")
+    raise InvalidInputError(f"{_EXPECTED[kind]} is expected", path=f"/{key}")
 
 
 async def read_out(session: Session, store: Store, *, after: int, until_idle: bool) -> AsyncIterator[bytes]:

@@ -38,7 +38,10 @@ async def test_waiting_messages_are_pending(house: House, gate: Gate):
 
     state = await chat.session.load()
 
-    assert (texts(state.messages), texts(state.pending)) == ([("user", "one")], [("user", "two")])
+    assert (texts(state.messages), texts([waiting.message for waiting in state.pending])) == (
+        [("user", "one")],
+        [("user", "two")],
+    )
 
 
 async def test_a_settled_chat_has_all_and_nothing_pending(house: House):

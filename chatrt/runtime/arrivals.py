@@ -1,0 +1,208 @@
+"""Arrivals: what came in for a session and waits, read from `.in` by the run that serves it.
+
+Stops act the moment they are read. Edits and withdrawals change what waits. Everything else waits in order, and the
+`.in` cursor never passes what waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, get_args
+
+from chatrt.codec import dumps, loads
+from chatrt.runtime.session import LiveSession
+from chatrt.runtime.state import DurableState
+from chatrt.stores import Record
+from chatrt.turn import Trigger
+
+logger = logging.getLogger("chatrt.runtime")
+
+
+class Stoppable(Protocol):
+    """The work at hand, as far as what arrives acts on it."""
+
+    def stop(self, reason: str | None) -> None: ...
+
+    def interrupt(self, reason: str) -> None: ...
+
+
+class Arrivals:
+    """What waits for a run.
+
+    Args:
+        live: The session.
+        state: Its durable state; keeps the last stop that acted.
+        in_cursor: The last settled input.
+        arrived: Set when there is something to look at.
+        on_received: Told of each message that arrives while work is at hand.
+
+    Attributes:
+        queue: The inputs that wait, oldest first.
+        read_cursor: The last record that was read.
+        settled: Up to where everything is settled.
+        is_reading: Whether records may have been read from the store that are not taken yet.
+    """
+
+    def __init__(
+        self,
+        live: LiveSession,
+        state: DurableState,
+        *,
+        in_cursor: int,
+        arrived: asyncio.Event,
+        on_received: Callable[[Record], None],
+    ) -> None:
+        self.queue: deque[Record] = deque()
+        self.read_cursor = in_cursor
+        self.is_reading = False
+        self.arrived = arrived
+        self._live = live
+        self._state = state
+        self._on_received = on_received
+        self.settled = in_cursor
+        self._at_hand: Stoppable | None = None
+        self._at_hand_seq = 0
+        self._begun_seq = 0
+        self._stopped_early: dict[int, str | None] = {}
+        self._withdrawn: set[int] = set()
+
+    # --- reading
+
+    async def read(self) -> None:
+        """Take every record as it arrives, for ever."""
+        live = self._live
+        while True:
+            live.arrived.clear()
+            self.is_reading = True
+            while records := await live.store.read_in(live.row.key, after=self.read_cursor):
+                for record in records:
+                    self.read_cursor = record.seq
+                    if record.seq not in self._state.settled:
+                        self._take(record)
+            self.is_reading = False
+            self.arrived.set()
+            await live.arrived.wait()
+
+    @property
+    def settled_up_to(self) -> int:
+        """The `.in` cursor once the work at hand is settled: all that was read, up to the first input that waits."""
+        return self.queue[0].seq - 1 if self.queue else self.read_cursor
+
+    def _take(self, record: Record) -> None:
+        match record.kind:
+            case "stop":
+                if record.seq > self._state.stop_cursor:
+                    self._stop(record)
+            case "edit" | "withdraw":
+                self._change(record)
+            case kind if kind in get_args(Trigger):
+                if self._live.agent.when_busy == "interrupt" and kind in ("message", "regenerate"):
+                    self._interrupt()
+                self.queue.append(record)
+                if kind == "message" and self._at_hand is not None:
+                    self._on_received(record)
+            case kind:
+                logger.warning("chat %s: input %d of kind %s is passed", self._live.row.key.chat_id, record.seq, kind)
+
+    def _stop(self, record: Record) -> None:
+        body: dict[str, Any] = loads(record.body)
+        wanted: int | None = body.get("inSeq")
+        self._state.stop_cursor = record.seq
+        if self._at_hand_seq > self.settled and wanted in (None, self._at_hand_seq):
+            # Until its turn-complete is stored a turn is the one that people mean, also when it is past being ended.
+            if self._at_hand is not None:
+                self._at_hand.stop(body.get("reason"))
+            return
+        queued = [waiting.seq for waiting in self.queue]
+        # A person who stops right after sending means that message, although its turn has not begun.
+        target = wanted if wanted is not None else queued[0] if queued else None
+        if target in queued:
+            self._stopped_early[target] = body.get("reason")
+
+    def _interrupt(self) -> None:
+        reason = "interrupted by a newer message"
+        if self._at_hand is not None:
+            self._at_hand.interrupt(reason)
+        self._stopped_early.update({w.seq: reason for w in self.queue if w.kind in ("message", "regenerate")})
+
+    def _change(self, record: Record) -> None:
+        """Edit or withdraw a message that waits; one whose turn has begun is past that."""
+        body: dict[str, Any] = loads(record.body)
+        target: int = body["inSeq"]
+        places = [index for index, waiting in enumerate(self.queue) if waiting.seq == target]
+        if not places or target == self._begun_seq or self.queue[places[0]].kind != "message":
+            return
+        if record.kind == "withdraw":
+            self._withdrawn.add(target)
+            return
+        waiting = self.queue[places[0]]
+        self.queue[places[0]] = edited(waiting, body["message"])
+
+    # --- serving
+
+    def begin(self, record: Record, work: Stoppable) -> None:
+        """Say that a record is being served; a stop that came early acts now."""
+        if record.seq in self._stopped_early:
+            work.stop(self._stopped_early.pop(record.seq))
+        self._at_hand, self._at_hand_seq = work, record.seq
+
+    def hold(self, seq: int) -> None:
+        """Say that this input's turn has begun already, in a run before this one: it cannot be changed any more."""
+        self._begun_seq = seq
+
+    def past_stopping(self) -> None:
+        """Say that the work at hand is about to be committed: a stop comes too late."""
+        self._at_hand = None
+
+    def end(self) -> None:
+        """Say that nothing is at hand."""
+        self._at_hand, self._at_hand_seq = None, 0
+
+    def is_withdrawn(self, record: Record) -> bool:
+        """Tell whether the message was taken back before its turn began."""
+        return record.seq in self._withdrawn
+
+    def withdraw(self, records: Iterable[Record]) -> None:
+        """Take messages back on behalf of the application."""
+        self._withdrawn.update(record.seq for record in records)
+
+    def put_back(self, records: list[Record]) -> None:
+        """Let records that were taken from the front wait again."""
+        self.queue.extendleft(reversed(records))
+
+    # --- steering
+
+    def injectable(self, accepts: Callable[[dict[str, Any]], bool]) -> list[Record]:
+        """Return the messages at the front of the queue that may go into the running turn, up to the first other input.
+
+        Args:
+            accepts: Looks at the body of a record.
+        """
+        batch: list[Record] = []
+        for record in self.queue:
+            taken = record.seq in self._withdrawn or record.seq in self._stopped_early
+            if record.kind != "message" or taken or not accepts(loads(record.body)):
+                break
+            batch.append(record)
+        return batch
+
+    def remove(self, batch: list[Record]) -> bool:
+        """Take a batch from the front; False, and nothing happens, if it has changed meanwhile."""
+        front = [self.queue[index] for index in range(min(len(batch), len(self.queue)))]
+        if len(front) != len(batch) or any(now is not then for now, then in zip(front, batch, strict=True)):
+            return False
+        if any(record.seq in self._withdrawn or record.seq in self._stopped_early for record in batch):
+            return False
+        for _ in batch:
+            self.queue.popleft()
+        return True
+
+
+def edited(record: Record, message: Any) -> Record:
+    """Return a waiting message record with another message in it; the id stays."""
+    body: dict[str, Any] = loads(record.body)
+    body["message"] = {**message, "id": body["message"]["id"]}
+    return Record(record.seq, record.at, record.kind, dumps(body))
