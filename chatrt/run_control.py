@@ -33,8 +33,8 @@ class RunControl(Protocol):
     def request_upgrade(self) -> None:
         """Let another run, which may be of newer code, go on.
 
-        Asked for before `run` is called, the turn is not begun here: the next run serves the same input. Later, the run
-        ends as with `end_run`. One input is handed on once: the run that gets it answers it.
+        Asked for before `run` is called, the turn is not begun here: the next run serves the same input. Later, the
+        turn finishes here, and what waits is the next run's. One input is handed on once: who gets it answers it.
         """
         ...
 

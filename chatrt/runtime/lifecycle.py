@@ -121,7 +121,7 @@ class Lifecycle:
     @property
     def is_over(self) -> bool:
         """Whether the run serves nothing more, whatever waits."""
-        return self._context.turns >= self._context.agent.max_turns
+        return self._control.upgrading or self._context.turns >= self._context.agent.max_turns
 
     @property
     def _ends(self) -> bool:

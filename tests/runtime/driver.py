@@ -55,8 +55,9 @@ class Settled:
 class Chat:
     """One session and what a test does with it."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, sessions: SessionManager) -> None:
         self.session = session
+        self.sessions = sessions
         self.inbox = session.inbox
 
     async def send(self, text: str, message_id: str | None = None, **options: Any) -> Settled:
@@ -82,7 +83,7 @@ class Chat:
                     result = Settled(start=body)
                 case "chunk":
                     result.chunks.append(body)
-                case "turn-complete" if body["inSeq"] == appended.seq:
+                case "turn-complete" if body["inSeq"] == appended.seq and not body.get("willRetry"):
                     result.complete, result.seq = body, record.seq
                     return result
         raise AssertionError("the log ended")
@@ -100,6 +101,11 @@ class Chat:
             if record.kind == "chunk" and wanted(json.loads(record.body)):
                 return record.seq
         raise AssertionError("the log ended")
+
+    async def until_read(self, appended: Appended) -> None:
+        """Return when the run that serves the session has taken up an input, without serving it."""
+        while self.sessions._runs[self.session.key]._arrivals.read_cursor < appended.seq:
+            await asyncio.sleep(0)
 
     async def messages(self) -> list[Any]:
         return list((await self.session.load()).messages)
@@ -119,7 +125,7 @@ class House:
     async def open(self, agent: ChatAgent, chat_id: str = "chat", **options: Any) -> Chat:
         if self.sessions is None:
             self.sessions = SessionManager(agent, self.store, ids=self.ids, **options)
-        return Chat(await self.sessions.start_session(agent.id, chat_id))
+        return Chat(await self.sessions.start_session(agent.id, chat_id), self.sessions)
 
     async def crash(self) -> None:
         """Drop the worker as a kill does: nothing it had not stored survives."""

@@ -84,7 +84,7 @@ async def test_on_boot_gets_the_client_data_as_the_declared_type(house: House):
     chat = await house.open(agent)
     await house.sessions.close_session("chat")
     session = await house.sessions.start_session("a", "other", client_data={"name": "default", "color": "red"})
-    chat = type(chat)(session)
+    chat = type(chat)(session, chat.sessions)
 
     await chat.send("hi", client_data={"name": "own"})
 

@@ -87,8 +87,8 @@ async def test_two_agents_of_one_id_are_a_mistake():
 async def test_tenants_do_not_see_each_other():
     """The same chat id in two tenants is two sessions."""
     async with SessionManager(echo()) as sessions:
-        one = Chat(await sessions.start_session("echo", "c", tenant="one"))
-        two = Chat(await sessions.start_session("echo", "c", tenant="two"))
+        one = Chat(await sessions.start_session("echo", "c", tenant="one"), sessions)
+        two = Chat(await sessions.start_session("echo", "c", tenant="two"), sessions)
         await one.send("secret")
 
         assert (len(await one.messages()), len(await two.messages())) == (2, 0)
@@ -98,7 +98,7 @@ async def test_an_idle_run_leaves_memory_and_comes_back():
     """After the idle time a run exits; the next message is served by a new one from the store."""
     clock = ManualClock()
     async with SessionManager(echo(idle_timeout=30.0), clock=clock) as sessions:
-        chat = Chat(await sessions.start_session("echo", "c"))
+        chat = Chat(await sessions.start_session("echo", "c"), sessions)
         await chat.send("one")
         await until(lambda: clock.sleepers == 2)
         clock.advance(31)
@@ -113,7 +113,7 @@ async def test_a_run_that_is_needed_stays():
     """Before the idle time is over, a run keeps its session in memory."""
     clock = ManualClock()
     async with SessionManager(echo(idle_timeout=30.0), clock=clock, lease_ttl=1000) as sessions:
-        chat = Chat(await sessions.start_session("echo", "c"))
+        chat = Chat(await sessions.start_session("echo", "c"), sessions)
         await chat.send("one")
         await until(lambda: clock.sleepers == 2)
 
@@ -126,7 +126,7 @@ async def test_a_run_that_is_needed_stays():
 async def test_a_closed_session_takes_no_more():
     """After close, appends are refused with a stable code."""
     async with SessionManager(echo()) as sessions:
-        chat = Chat(await sessions.start_session("echo", "c"))
+        chat = Chat(await sessions.start_session("echo", "c"), sessions)
         await sessions.close_session("c", reason="done")
 
         with pytest.raises(SessionClosedError):
@@ -141,7 +141,7 @@ async def test_what_was_acknowledged_before_a_close_is_answered(gate: Gate):
         return "x"
 
     async with SessionManager(ChatAgent("a", run=run)) as sessions:
-        chat = Chat(await sessions.start_session("a", "c"))
+        chat = Chat(await sessions.start_session("a", "c"), sessions)
         await chat.inbox.send_message(user("one"))
         sent = await chat.inbox.send_message(user("two"))
         await sessions.close_session("c")
@@ -153,7 +153,7 @@ async def test_what_was_acknowledged_before_a_close_is_answered(gate: Gate):
 async def test_readers_of_a_closed_session_end():
     """When a closed session is settled, live readers come to an end."""
     async with SessionManager(echo()) as sessions:
-        chat = Chat(await sessions.start_session("echo", "c"))
+        chat = Chat(await sessions.start_session("echo", "c"), sessions)
         await chat.send("one")
         await sessions.close_session("c")
 
@@ -166,12 +166,12 @@ async def test_readers_of_a_closed_session_end():
 async def test_a_deleted_session_is_gone():
     """Delete removes the session with its messages; the id can be used anew."""
     async with SessionManager(echo()) as sessions:
-        chat = Chat(await sessions.start_session("echo", "c"))
+        chat = Chat(await sessions.start_session("echo", "c"), sessions)
         await chat.send("one")
         await sessions.delete_session("c")
 
         assert await sessions.find_session("c") is None
-        assert await Chat(await sessions.start_session("echo", "c")).messages() == []
+        assert await Chat(await sessions.start_session("echo", "c"), sessions).messages() == []
 
 
 async def test_one_live_run_per_session():
@@ -187,7 +187,7 @@ async def test_one_live_run_per_session():
         return "x"
 
     async with SessionManager(ChatAgent("a", run=run)) as sessions:
-        chat = Chat(await sessions.start_session("a", "c"))
+        chat = Chat(await sessions.start_session("a", "c"), sessions)
         sent = await asyncio.gather(*(chat.inbox.send_message(user(str(n))) for n in range(10)))
         for appended in sent:
             await chat.settled(appended)
@@ -204,7 +204,7 @@ async def test_a_worker_that_lost_its_lease_writes_nothing(gate: Gate):
 
     store, clock = MemoryStore(), ManualClock()
     async with SessionManager(ChatAgent("a", run=run), store, clock=clock, lease_ttl=10) as sessions:
-        chat = Chat(await sessions.start_session("a", "c"))
+        chat = Chat(await sessions.start_session("a", "c"), sessions)
         await chat.inbox.send_message(user("hi"))
         await gate.reached.wait()
         await store.acquire_lease(chat.session.key, owner="another", ttl=1000.0, at=clock.now() + 20)
@@ -225,7 +225,7 @@ async def test_closing_lets_a_running_turn_end(gate: Gate):
 
     store = MemoryStore()
     sessions = SessionManager(ChatAgent("a", run=run), store)
-    chat = Chat(await sessions.start_session("a", "c"))
+    chat = Chat(await sessions.start_session("a", "c"), sessions)
     sent = await chat.inbox.send_message(user("hi"))
     await gate.reached.wait()
     closing = asyncio.create_task(sessions.aclose(grace=5.0))
@@ -234,7 +234,7 @@ async def test_closing_lets_a_running_turn_end(gate: Gate):
     await closing
 
     async with SessionManager(ChatAgent("a", run=run), store) as later:
-        settled = await Chat(await later.start_session("a", "c")).settled(sent)
+        settled = await Chat(await later.start_session("a", "c"), later).settled(sent)
 
     assert (settled.text, settled.status) == ("finished", "completed")
 

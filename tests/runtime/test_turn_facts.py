@@ -84,7 +84,7 @@ async def test_client_data_over_the_sessions_default(house: House, default, own,
     """What comes with an input wins over the session's client data, key by key, one level deep."""
     seen = []
     await house.open(ChatAgent("a", run=lambda turn: seen.append(turn.client_data)), "unused")
-    chat = Chat(await house.sessions.start_session("a", "c", client_data=default))
+    chat = Chat(await house.sessions.start_session("a", "c", client_data=default), house.sessions)
 
     await chat.send("hi", client_data=own)
 
@@ -213,7 +213,7 @@ async def test_a_session_called_from_a_tool_has_its_own_current_turn(house: Hous
 
     async def run(turn):
         if turn.chat_id == "outer":
-            inner = Chat(await house.sessions.start_session("a", "inner"))
+            inner = Chat(await house.sessions.start_session("a", "inner"), house.sessions)
             return (await inner.send("hi")).text
         return current_turn().chat_id
 
