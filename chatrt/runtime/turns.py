@@ -74,6 +74,8 @@ class TurnWork(Work):
             await self._accept()
         except Exception:
             logger.exception("input %d of chat %s could not be merged again", self.in_seq, self.context.chat_id)
+        if any(chunk["type"] != "error" for chunk in chunks):
+            self.context.state.chat_started = True  # nothing is said before `on_chat_start`
         self._resume_response(message_id, base, chunks)
 
     # --- accept: what came in becomes part of the history
