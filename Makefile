@@ -3,6 +3,7 @@
 # make check   formatting, lint, types, and who may import whom
 # make bench   the benchmark
 # make format  put the code into shape
+# make behaviour   write docs/behaviour.md anew
 # make clean   remove what make made
 
 SHELL := bash
@@ -21,7 +22,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; d
 	if command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then command -v $$name; break; fi; done)
 
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test check bench format behaviour clean
 
 help:
 	@grep -E '^# make ' Makefile | cut -c3-
@@ -46,6 +47,9 @@ bench: .make/dev
 format: .make/dev
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+behaviour: .make/dev
+	@$(BIN)/python -m tests.behaviour.table
 
 clean:
 	rm -rf .venv .make artefacts build dist tests/e2e/node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -36,6 +36,7 @@ def state(history):
 
 
 class TestReading:
+    @pytest.mark.behaviour(32)
     def test_all_is_a_list_of_its_own(self):
         """Changing the list that was read changes nothing in the history."""
         history = History(four())
@@ -49,6 +50,7 @@ class TestReading:
         messages.clear()
         assert len(history) == 4
 
+    @pytest.mark.behaviour(27)
     def test_find_message(self):
         """A known id gives the message itself, an unknown one None."""
         messages = four()
@@ -79,12 +81,14 @@ class TestReading:
 
 
 class TestToolCalls:
+    @pytest.mark.behaviour(23, 31)
     def test_pending_calls_are_those_of_the_newest_assistant_message(self):
         """Calls without answer are pending, also behind a user message; older messages do not count."""
         history = History([assistant("a0", call("input-available", "c0")), assistant("a1", call("input-available"))])
         history.append(user("u2"))
         assert history.get_pending_tool_calls() == [ToolCallRef("c1", "ask", "a1")]
 
+    @pytest.mark.behaviour(24)
     @pytest.mark.parametrize(
         "settled", ["input-streaming", "approval-requested", "approval-responded", "output-available", "output-denied"]
     )
@@ -92,10 +96,12 @@ class TestToolCalls:
         """Approvals, unfinished inputs and finished calls are not pending."""
         assert History([assistant("a1", call(settled))]).get_pending_tool_calls() == []
 
+    @pytest.mark.behaviour(24)
     def test_nothing_is_pending_without_an_assistant_message(self):
         """A history of user messages has no pending calls."""
         assert History([user("u1")]).get_pending_tool_calls() == []
 
+    @pytest.mark.behaviour(25)
     def test_resolved_calls_are_those_of_the_whole_history(self):
         """Outputs and errors of all messages count, in order; denials and preliminary outputs do not."""
         history = History(
@@ -115,6 +121,7 @@ class TestToolCalls:
             ToolCallRef("c1", "x", "a2"),
         ]
 
+    @pytest.mark.behaviour(26, 30)
     def test_new_results_are_those_the_history_lacks(self):
         """A result whose call is resolved in the history is not new; an error has its text and no output."""
         history = History([assistant("a1", call("output-available", "c1"), call("input-available", "c2"))])
@@ -130,11 +137,13 @@ class TestToolCalls:
             NewToolResult("c3", "ask", None, "no"),
         ]
 
+    @pytest.mark.behaviour(30)
     def test_a_result_given_twice_counts_once(self):
         """Of two results for one call the first is taken."""
         incoming = assistant("a1", call("output-available", output=1), call("output-error", errorText="no"))
         assert History().extract_new_tool_results(incoming) == [NewToolResult("c1", "ask", 1)]
 
+    @pytest.mark.behaviour(29)
     def test_a_merged_result_is_no_longer_new(self):
         """After the answer is in the history the same message brings nothing."""
         history = History([assistant("a1", call("input-available"))])

@@ -165,6 +165,7 @@ async def test_a_stream_is_read_once(place, second):
         await ways[second]()
 
 
+@pytest.mark.behaviour(138)
 async def test_no_number_before_it_is_sent(place):
     """A stream that was not sent has no sequence number yet."""
     chat = await place.open()
@@ -209,6 +210,7 @@ async def test_stop_before_the_first_word(place):
     assert (await stream.result()).status == "stopped"
 
 
+@pytest.mark.behaviour(219)
 async def test_stop_of_nothing(place):
     """There is nothing to stop in a chat without a running turn, nor in one that never began."""
     chat = await place.open()
@@ -313,6 +315,7 @@ async def test_refused_action_fails(place):
     assert len(await chat.messages()) == 2
 
 
+@pytest.mark.behaviour(219)
 async def test_raw_sends_the_last_message_only(place):
     """`send_raw` sends the newest message of a history; the rest is the server's."""
     chat = await place.open()
@@ -321,6 +324,7 @@ async def test_raw_sends_the_last_message_only(place):
     assert await chat.send_raw([forged, question]).text() == "1"
 
 
+@pytest.mark.behaviour(219)
 async def test_raw_regenerates(place):
     """`send_raw` with the trigger `regenerate-message` asks for another answer."""
     chat = await place.open()
@@ -420,6 +424,7 @@ async def test_reconnect_goes_on_after_what_was_seen(place):
     assert [chunk["type"] for chunk in seen].count("start") == 1
 
 
+@pytest.mark.behaviour(138)
 async def test_reconnect_of_a_new_object_begins_with_the_turn(place):
     """Another object, say after a restart of the program, reads the running turn from its beginning."""
     chat = await place.open("valve")
@@ -484,6 +489,7 @@ async def test_two_readers_see_the_same(place):
     assert await asyncio.gather(stream.text(), other.text()) == ["one two", "one two"]
 
 
+@pytest.mark.behaviour(136)
 async def test_each_stream_has_its_own_turn(place):
     """Of two messages sent at once each stream gets the answer to its own."""
     chat = await place.open()

@@ -181,6 +181,7 @@ async def test_reading_starts_after_the_cursor():
     assert seen == [(7, "chunk"), (8, "chunk"), (9, "turn-complete")]
 
 
+@pytest.mark.behaviour(69)
 async def test_unknown_control_records_are_passed_over():
     """Named events that this client does not know are no chunks."""
     http, _ = scripted(sse('event: idle\nid: 1\ndata: {"cursor":1}', ": keep-alive", 'id: 2\ndata: {"type":"start"}'))
@@ -213,6 +214,7 @@ async def test_a_stream_that_never_comes_back_is_given_up():
 # --- appends
 
 
+@pytest.mark.behaviour(219)
 async def test_an_append_is_repeated_under_the_same_name():
     """An append whose answer was lost is sent again with the same idempotency key."""
     http, requests = scripted(httpx.ReadError("lost"), refusal(503, "store-unavailable"), ack(4))
@@ -279,6 +281,7 @@ async def test_a_session_token_is_enough_for_its_chat(serve):
         assert len(await chat.messages()) == 2
 
 
+@pytest.mark.behaviour(219)
 async def test_a_refused_token_is_asked_for_anew_once():
     """After a 401 the callable is asked again, once, and the new token is kept."""
     tokens = iter(["old", "new", "never"])

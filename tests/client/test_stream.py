@@ -53,12 +53,14 @@ def stream(log: Any, seq: int, after: int = 0, shown: int = 0) -> ChatStream:
     return ChatStream(log, "c", begin, lambda _: None)
 
 
+@pytest.mark.behaviour(136)
 async def test_earlier_turns_are_skipped():
     """Turns of earlier inputs pass by, whole ones and the rest of one that was half read."""
     log = Log([*turn(1, 1, "first"), *turn(8, 2, "second"), *turn(15, 3, "third")])
     assert await stream(log, 3, after=4).text() == "third"
 
 
+@pytest.mark.behaviour(137)
 async def test_it_ends_with_its_own_turn():
     """What comes after the own turn is not read."""
     log = Log([*turn(1, 1, "first"), *turn(8, 2, "second")])

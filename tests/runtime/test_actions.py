@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any, Literal
 
+import pytest
 from pydantic import BaseModel
 
 from chatrt.agent import ChatAgent
@@ -36,6 +37,7 @@ def undoing(**options: Any) -> ChatAgent:
     return agent
 
 
+@pytest.mark.behaviour(13)
 async def test_an_action_reaches_the_hook_as_its_type(house: House):
     """The payload is validated into the agent's action type."""
     seen = []
@@ -49,6 +51,7 @@ async def test_an_action_reaches_the_hook_as_its_type(house: House):
     assert seen == [Rollback(type="rollback", target="m")]
 
 
+@pytest.mark.behaviour(14)
 async def test_undo_takes_the_last_exchange_back(house: House):
     """A history mutation of an action is committed with its turn-complete (D2)."""
     chat = await house.open(undoing())
@@ -135,6 +138,7 @@ async def test_a_failing_action_is_no_turn(house: House):
     assert (turn.types, completed) == (["error"], [])
 
 
+@pytest.mark.behaviour(16)
 async def test_an_agent_without_actions_refuses_them(house: House):
     """Without on_action an action is refused with a stable code."""
     chat = await house.open(ChatAgent("a", run=lambda turn: "x"))
@@ -154,6 +158,7 @@ async def test_the_answer_of_an_action_is_streamed_and_kept(house: House):
     assert len(await chat.messages()) == 3
 
 
+@pytest.mark.behaviour(15)
 async def test_an_action_may_stream(house: House):
     """An action may return a stream; run() is not called for it."""
 
@@ -246,6 +251,7 @@ async def test_undone_messages_stay_in_the_store(house: House, tmp_path):
     assert count == 4
 
 
+@pytest.mark.behaviour(58)
 async def test_an_interrupted_action_is_done_again(house: House, gate: Gate):
     """An acknowledged action whose worker died before the commit is served again, and its change is there once."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from chatrt.agent import ChatAgent
 from tests.runtime.driver import Gate, House, user
 
@@ -17,6 +19,7 @@ def busy(gate: Gate, policy: str) -> ChatAgent:
     return ChatAgent("a", run=run, when_busy=policy)
 
 
+@pytest.mark.behaviour(80)
 async def test_queue_answers_every_message_in_order(house: House, gate: Gate):
     """With queue, two messages during a turn are two turns with two answers."""
     chat = await house.open(busy(gate, "queue"))
@@ -56,6 +59,7 @@ async def test_an_action_interrupts_nothing(house: House, gate: Gate):
     assert (await chat.settled(first)).status == "completed"
 
 
+@pytest.mark.behaviour(81)
 async def test_a_failing_turn_does_not_serve_the_next_twice(house: House, gate: Gate):
     """A turn that raises leaves the queue as it was."""
     served = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from chatrt.agent import ChatAgent
 from tests.runtime.driver import House, texts, user
 
@@ -44,6 +46,7 @@ def recording(*names: str, answer: Any = "answer") -> tuple[ChatAgent, list[str]
     return ChatAgent("a", **{name: hook(name) for name in (*names, "run")}), fired
 
 
+@pytest.mark.behaviour(3, 39)
 async def test_order_of_a_fresh_turn(house: House):
     """The hooks of the first turn fire in the documented order."""
     agent, fired = recording(*HOOKS)
@@ -66,6 +69,7 @@ async def test_a_later_turn_neither_boots_nor_starts_the_chat(house: House):
     assert fired == [name for name in HOOKS[:-1] if name not in ("on_boot", "on_chat_start")]
 
 
+@pytest.mark.behaviour(40)
 async def test_a_new_run_boots_and_does_not_start_the_chat_again(house: House):
     """After a restart on_boot fires again, on_chat_start does not."""
     agent, fired = recording("on_boot", "on_chat_start")
@@ -80,6 +84,7 @@ async def test_a_new_run_boots_and_does_not_start_the_chat_again(house: House):
     assert fired == ["on_boot", "run"]
 
 
+@pytest.mark.behaviour(145)
 async def test_boot_knows_that_others_ran_before(house: House):
     """Continuation is false in a chat's first run and true later."""
     seen = []
@@ -118,6 +123,7 @@ async def test_a_regenerate_is_not_validated(house: House):
     assert fired == ["run"]
 
 
+@pytest.mark.behaviour(14)
 async def test_an_action_fires_hydrate_and_on_action_only(house: House):
     """An action is no turn: none of a turn's hooks fire."""
     agent, fired = recording(*(name for name in HOOKS if name != "on_boot"))
@@ -141,6 +147,7 @@ async def test_validate_replaces_the_message(house: House):
     assert (await chat.texts())[0] == ("user", "clean")
 
 
+@pytest.mark.behaviour(21)
 async def test_a_message_that_validate_refuses_is_kept(house: House):
     """When on_validate_messages raises, the turn fails and the message is in the history all the same."""
 
@@ -154,6 +161,7 @@ async def test_a_message_that_validate_refuses_is_kept(house: House):
     assert (turn.status, await chat.texts()) == ("failed", [("user", "hi")])
 
 
+@pytest.mark.behaviour(5)
 async def test_hydrate_is_the_truth(house: House):
     """The model sees what hydrate_messages returns."""
     own = {"id": "s1", "role": "user", "parts": [{"type": "text", "text": "from my database"}]}
@@ -171,6 +179,7 @@ async def test_hydrate_is_the_truth(house: House):
     assert seen == [[("user", "from my database"), ("user", "hi")]]
 
 
+@pytest.mark.behaviour(5)
 async def test_hydrate_gets_the_one_incoming_message(house: House):
     """hydrate_messages is called once per turn with exactly the message that came in."""
     seen = []
@@ -187,6 +196,7 @@ async def test_hydrate_gets_the_one_incoming_message(house: House):
     assert seen == [["u1"], ["u2"]]
 
 
+@pytest.mark.behaviour(6)
 async def test_new_messages_with_hydrate(house: House):
     """A fresh user message counts as new although the hook itself returned it."""
     seen = []
@@ -308,6 +318,7 @@ async def test_turn_complete_fires_once_when_it_raises(house: House):
     assert (turn.status, calls) == ("completed", ["completed", "completed"])
 
 
+@pytest.mark.behaviour(20)
 async def test_turn_complete_fires_after_a_failure(house: House):
     """A failed turn tells on_turn_complete what went wrong."""
     seen = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from chatrt.agent import ChatAgent
 from chatrt.generate import stream_text
 from chatrt.models import ScriptedModel
@@ -104,6 +106,7 @@ async def test_turn_start_carries_the_message_that_is_continued(house: House):
     assert turn.start["message"]["parts"][-1]["state"] == "output-available"
 
 
+@pytest.mark.behaviour(7)
 async def test_an_answer_under_another_message_id_is_found_by_its_call(house: House):
     """Client libraries rename messages: the tool call tells which one is meant, and it keeps its id."""
     chat = await house.open(asking(call(tool_call("ask_user", {"question": "Why?"})), "thanks"))
@@ -196,6 +199,7 @@ async def test_typing_instead_of_answering(house: House):
     assert (await chat.messages())[1]["parts"][-1]["state"] == "input-available"
 
 
+@pytest.mark.behaviour(28)
 async def test_new_results_are_extracted_exactly_once(house: House):
     """extract_new_tool_results reports an answer in on_validate_messages, and never again."""
     seen = []

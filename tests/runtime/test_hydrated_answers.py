@@ -79,6 +79,7 @@ def decision(approved: bool) -> dict[str, Any]:
     }
 
 
+@pytest.mark.behaviour(8)
 async def test_a_slim_answer_reaches_a_hydrated_message(house: House):
     """The stored input is kept, the client's output is taken, and there is one assistant message."""
     chat = await house.open(agent_of("thanks", hydrate_messages=hydrating(asked())))
@@ -91,6 +92,7 @@ async def test_a_slim_answer_reaches_a_hydrated_message(house: House):
     assert (part["input"], part["output"]) == ({"question": "Why?"}, "because")
 
 
+@pytest.mark.behaviour(9)
 async def test_a_slim_approval_reaches_a_hydrated_message(house: House):
     """The approval goes onto the hydrated request; the tool runs with the hydrated input."""
     requested = asked("approval-requested", "send_email", approval={"id": "ok"})
@@ -102,6 +104,7 @@ async def test_a_slim_approval_reaches_a_hydrated_message(house: House):
     assert (await chat.messages())[-1]["parts"][1]["output"] == {"sent": True}
 
 
+@pytest.mark.behaviour(10)
 async def test_a_hydrated_denial_is_final(house: House):
     """A denied call in the hydrated history is not revived by a stale approval."""
     denied = asked("output-denied", "send_email", approval={"id": "ok", "approved": False})
@@ -113,6 +116,7 @@ async def test_a_hydrated_denial_is_final(house: House):
     assert (await chat.messages())[-1]["parts"][1]["state"] == "output-denied"
 
 
+@pytest.mark.behaviour(12)
 async def test_the_stored_input_is_kept(house: House):
     """A slim answer brings no input: that of the call stays, and a client cannot change it."""
     chat = await house.open(agent_of(call(tool_call("ask_user", {"question": "Why?"})), "thanks"))
@@ -123,6 +127,7 @@ async def test_the_stored_input_is_kept(house: House):
     assert (await chat.messages())[-1]["parts"][1]["input"] == {"question": "Why?"}
 
 
+@pytest.mark.behaviour(11)
 async def test_a_validator_sees_the_slim_answer(house: House):
     """on_validate_messages gets the assistant message as it came: answered calls without input, trigger message."""
     seen = []
@@ -141,6 +146,7 @@ async def test_a_validator_sees_the_slim_answer(house: House):
     assert seen[1] == ("message", {"id": message_id, "role": "assistant", "parts": [OUTPUT]})
 
 
+@pytest.mark.behaviour(7)
 async def test_a_renamed_answer_is_found_after_a_restart(house: House):
     """The call of a restored message is found by its id too, whatever the client calls the message."""
     agent = agent_of(call(tool_call("ask_user", {"question": "Why?"})), "thanks")
@@ -223,6 +229,7 @@ async def test_an_approval_answered_while_another_turn_runs(house: House, gate):
     assert (turn.status, sent) == ("completed", [])
 
 
+@pytest.mark.behaviour(42, 43)
 @pytest.mark.parametrize("tools", [[look_up], lambda event: [look_up]], ids=["list", "function"])
 async def test_the_short_form_of_an_output_is_shown_on_later_turns(house: House, tools):
     """to_model_output counts for what stands in the history too, however the tools are declared."""
@@ -235,6 +242,7 @@ async def test_the_short_form_of_an_output_is_shown_on_later_turns(house: House,
     assert row["content"][0]["output"] == {"type": "text", "value": "short: 3"}
 
 
+@pytest.mark.behaviour(44)
 async def test_without_the_tool_the_raw_output_is_shown(house: House):
     """The output of a tool that is not declared any more is shown as it is."""
     agent = agent_of(
@@ -289,6 +297,7 @@ async def test_only_the_last_yield_of_a_tool_is_stored(house: House):
     assert (part["output"], "preliminary" in part) == ({"step": 2}, False)
 
 
+@pytest.mark.behaviour(130)
 async def test_a_failed_turn_drops_half_a_tool_input_and_keeps_the_text(house: House):
     """The partial answer of a failed turn has its text, and no tool call that was never made (D8)."""
 

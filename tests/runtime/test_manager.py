@@ -46,6 +46,7 @@ async def test_a_session_without_an_id_gets_one():
         assert (await sessions.start_session("echo")).chat_id.startswith("chat_")
 
 
+@pytest.mark.behaviour(1)
 async def test_an_unknown_agent_is_refused():
     """A session of an agent that is not served here cannot be started."""
     async with SessionManager(echo()) as sessions:
@@ -84,6 +85,7 @@ async def test_two_agents_of_one_id_are_a_mistake():
         SessionManager([echo(), echo()])
 
 
+@pytest.mark.behaviour(216)
 async def test_tenants_do_not_see_each_other():
     """The same chat id in two tenants is two sessions."""
     async with SessionManager(echo()) as sessions:
@@ -94,6 +96,7 @@ async def test_tenants_do_not_see_each_other():
         assert (len(await one.messages()), len(await two.messages())) == (2, 0)
 
 
+@pytest.mark.behaviour(84)
 async def test_an_idle_run_leaves_memory_and_comes_back():
     """After the idle time a run exits; the next message is served by a new one from the store."""
     clock = ManualClock()

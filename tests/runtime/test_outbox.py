@@ -74,6 +74,7 @@ async def test_readers_are_counted_while_they_read(house: House):
     assert (attached, outbox.readers) == (before + 1, before)
 
 
+@pytest.mark.behaviour(217)
 async def test_a_cancelled_reader_disturbs_no_other(house: House, gate: Gate):
     """A reader that is cancelled while it waits leaves the others waiting."""
     chat = await house.open(ChatAgent("a", run=lambda turn: "x"))

@@ -95,6 +95,7 @@ async def test_a_stop_behind_a_turn_complete_means_the_next_message(house: House
     assert (await chat.settled(two)).status == "stopped"
 
 
+@pytest.mark.behaviour(84)
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_message_that_meets_an_idle_exit(house: House, store: TroubledStore, when: str):
     """A message that is appended while the run gives its lease back is served at once, by it or by the next run."""
@@ -113,6 +114,7 @@ async def test_a_message_that_meets_an_idle_exit(house: House, store: TroubledSt
     assert (await asyncio.wait_for(chat.settled(sent), 1)).text == "two"
 
 
+@pytest.mark.behaviour(84)
 async def test_a_message_that_is_being_read_while_the_run_leaves(house: House, store: TroubledStore):
     """An inbox that is being read when the lease is gone already is read again by the next run."""
     clock = ManualClock()
@@ -131,6 +133,7 @@ async def test_a_message_that_is_being_read_while_the_run_leaves(house: House, s
     assert (await asyncio.wait_for(chat.settled(sent), 1)).text == "two"
 
 
+@pytest.mark.behaviour(215)
 async def test_delete_ends_the_running_turn(house: House, gate: Gate):
     """Deleting a session ends its turn, its readers, and leaves nothing behind."""
 

@@ -71,6 +71,7 @@ async def test_an_interrupted_turn_is_settled_once(house_of: House, gate: Gate):
     assert turn.types == ["start", "text-start", "text-delta", "text-end", "abort"]
 
 
+@pytest.mark.behaviour(50)
 async def test_the_chat_goes_on(house_of: House, gate: Gate):
     """After a recovery the next message is answered, and its prompt has the partial answer."""
     seen = []
@@ -83,6 +84,7 @@ async def test_the_chat_goes_on(house_of: House, gate: Gate):
     assert (turn.text, seen[-1]) == ("halfwhole", 3)
 
 
+@pytest.mark.behaviour(49)
 async def test_queued_messages_are_answered(house_of: House, gate: Gate):
     """Messages that waited behind the interrupted one are answered, in order, once each."""
     agent = dying(gate)
@@ -101,6 +103,7 @@ async def test_queued_messages_are_answered(house_of: House, gate: Gate):
     assert [text for role, text in await chat.texts() if role == "user"] == ["one", "two", "three"]
 
 
+@pytest.mark.behaviour(49)
 async def test_nothing_seen_is_served_again(house_of: House):
     """When nobody saw anything of the answer, the input is served from the start, under the same message id."""
     gate = Gate()
@@ -124,6 +127,7 @@ async def test_nothing_seen_is_served_again(house_of: House):
     assert len(await chat.messages()) == 2
 
 
+@pytest.mark.behaviour(49)
 async def test_an_input_that_no_run_read_is_served(house_of: House):
     """A message that was acknowledged just before the worker died is answered by the next."""
     agent = ChatAgent("a", run=lambda turn: "answer")
@@ -164,6 +168,7 @@ async def test_the_hook_is_told_of_the_interruption(house_of: House, gate: Gate)
     assert seen[0] == ("interrupted", "turn-interrupted")
 
 
+@pytest.mark.behaviour(73)
 async def test_a_call_that_may_have_started_is_not_run_again(house_of: House):
     """A tool call that was on record when the worker died becomes an error that says interrupted (D8)."""
     gate, runs = Gate(), []
@@ -269,6 +274,7 @@ async def test_a_reader_reads_on_over_the_crash(house_of: House, gate: Gate):
     assert seqs == list(range(cursor + 1, chat.session.outbox.last_seq + 1))
 
 
+@pytest.mark.behaviour(62)
 async def test_an_idle_chat_has_nothing_to_recover(house_of: House):
     """After a clean end the next run finds nothing unfinished."""
     agent = ChatAgent("a", run=lambda turn: "x")

@@ -56,6 +56,7 @@ STEPS = [
 ]
 
 
+@pytest.mark.behaviour(87, 91, 95, 96, 214)
 @pytest.mark.parametrize("method", STEPS)
 @pytest.mark.parametrize("times", [1, 3, 12])
 async def test_a_store_that_is_away_for_a_while(house: House, store: TroubledStore, method: str, times: int):
@@ -147,6 +148,7 @@ async def test_a_round_over_the_leases_survives_any_failure(house: House, store:
     assert store.calls.count("find_unserved") > before + 2
 
 
+@pytest.mark.behaviour(57)
 async def test_an_input_of_an_unknown_kind_is_passed(house: House, store: TroubledStore):
     """A record that is neither message, regenerate, action nor stop makes no turn, and the next one is served."""
     from chatrt.stores import NewRecord

@@ -33,6 +33,7 @@ async def test_actions_do_not_count_as_turns(house: House):
     assert numbers == [("turn", 0), ("complete", 0), ("action", 1), ("turn", 1), ("complete", 1)]
 
 
+@pytest.mark.behaviour(17)
 async def test_client_data_reach_every_hook(house: House):
     """Client data are on every event of the turn they came with, as the declared type."""
 
@@ -68,6 +69,7 @@ async def test_client_data_reach_every_hook(house: House):
     assert set(map(repr, seen.values())) == {"Data(name='bob')"}
 
 
+@pytest.mark.behaviour(207, 208)
 @pytest.mark.parametrize(
     ("default", "own", "merged"),
     [
@@ -91,6 +93,7 @@ async def test_client_data_over_the_sessions_default(house: House, default, own,
     assert seen == [merged]
 
 
+@pytest.mark.behaviour(19)
 async def test_the_events_of_a_completed_turn_say_why_it_ended(house: House):
     """A whole answer has finish reason stop, on both hooks of a turn's end."""
     seen = []

@@ -25,6 +25,7 @@ def scripted(*answers: Any, **options: Any) -> ChatAgent:
     return agent
 
 
+@pytest.mark.behaviour(2)
 async def test_a_message_is_answered_in_one_turn(house: House):
     """A message gives one turn: its text streams between turn-start and turn-complete."""
     chat = await house.open(scripted("hello there"))
@@ -44,6 +45,7 @@ async def test_a_turn_says_which_input_it_settles(house: House):
     assert (turn.start["inSeq"], turn.complete["inSeq"]) == (2, 2)
 
 
+@pytest.mark.behaviour(4)
 async def test_answers_accumulate(house: House):
     """Three messages in one chat: the model sees one, three and five messages."""
     agent = scripted("a", "b", "c")
@@ -55,6 +57,7 @@ async def test_answers_accumulate(house: House):
     assert [len(request.messages) for request in agent.model.requests] == [1, 3, 5]
 
 
+@pytest.mark.behaviour(34)
 async def test_the_history_is_committed(house: House):
     """After a turn the store holds the question and the answer."""
     chat = await house.open(scripted("fine"))
@@ -249,6 +252,7 @@ class ClientData(BaseModel):
     user: str
 
 
+@pytest.mark.behaviour(17)
 async def test_client_data_are_validated(house: House):
     """Run gets the client data as the declared type."""
     chat = await house.open(ChatAgent("a", client_data=ClientData, run=lambda turn: turn.client_data.user))
@@ -284,6 +288,7 @@ async def test_tools_run_and_the_model_sees_the_result(house: House):
     assert (row["role"], row["content"][0]["output"]) == ("tool", {"type": "json", "value": 5})
 
 
+@pytest.mark.behaviour(43)
 async def test_tools_may_be_resolved_for_each_turn(house: House):
     """A function of the client data gives the tools of a turn."""
 
@@ -365,6 +370,7 @@ async def test_metadata_are_stored(house: House):
     assert (await chat.messages())[-1]["metadata"] == {"model": "m", "tokens": 3}
 
 
+@pytest.mark.behaviour(36)
 async def test_regenerate_gives_another_answer(house: House):
     """Regenerate takes the last answer back and asks again; the new one has an id of its own."""
     agent = scripted("first", "second")

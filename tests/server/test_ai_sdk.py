@@ -60,6 +60,7 @@ async def test_a_body_is_nothing_but_data_lines(kit):
     assert all(line.startswith(b"data: ") for line in content.split(b"\n") if line)
 
 
+@pytest.mark.behaviour(163)
 async def test_resent_history_is_ignored(kit):
     """The server owns the history: what a client sends again, or makes up, changes nothing."""
     await kit.say("c1", "echo one")

@@ -83,6 +83,7 @@ class BrokenStore(MemoryStore):
         return await super().append_in(*args, **options)
 
 
+@pytest.mark.behaviour(87)
 async def test_a_store_that_is_away_is_told_as_503(make_kit):
     """Nothing is acknowledged, and the client is told when to try again."""
     store = BrokenStore()

@@ -36,6 +36,7 @@ def names(events: list) -> list[str]:
 # --- sessions
 
 
+@pytest.mark.behaviour(212)
 async def test_a_session_is_made_once(kit):
     """The first call makes it, later ones return it as it is."""
     body = {"agent": "kit", "chatId": "c1", "metadata": {"a": 1}}
@@ -76,6 +77,7 @@ async def test_sessions_are_listed_page_by_page(kit):
     assert "next" not in second
 
 
+@pytest.mark.behaviour(143)
 async def test_a_closed_session_takes_nothing_more(kit):
     """Closing is for good; what was said stays readable."""
     await kit.new("c1")
@@ -189,6 +191,7 @@ async def test_a_stop_when_nothing_runs_keeps_nobody_waiting(kit):
     assert (await kit.http.get("/api/chat/kit/c1/stream")).status_code == 204
 
 
+@pytest.mark.behaviour(59, 60, 143, 166)
 @pytest.mark.parametrize(
     "body",
     [
@@ -223,6 +226,7 @@ async def test_a_client_cannot_write_an_assistant_message_of_its_own(kit):
 # --- out
 
 
+@pytest.mark.behaviour(69)
 async def test_out_is_a_log_of_turns(kit):
     """A turn begins with `turn-start` and ends with `turn-complete`; between them stand its chunks."""
     await kit.new("c1")

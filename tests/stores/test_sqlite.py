@@ -135,6 +135,7 @@ async def test_folder_instead_of_a_file(tmp_path):
         await SQLiteStore(tmp_path).open()
 
 
+@pytest.mark.behaviour(89)
 async def test_newer_schema(filled):
     """A file that a newer version wrote is refused, and says so."""
     change(filled, f"PRAGMA user_version = {VERSION + 1}")
@@ -188,6 +189,7 @@ async def test_readers_do_not_write(filled):
     await store.close()
 
 
+@pytest.mark.behaviour(88, 90, 93)
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
@@ -219,6 +221,7 @@ async def test_unreadable_records(filled, body):
     await store.close()
 
 
+@pytest.mark.behaviour(93)
 async def test_unreadable_session(filled):
     """A session row that cannot be read is an error, not an absent session."""
     change(filled, "UPDATE sessions SET metadata = CAST('?' AS BLOB)")

@@ -26,6 +26,7 @@ def texts(message) -> list[str]:
     return [part["text"] for part in message["parts"]]
 
 
+@pytest.mark.behaviour(67)
 def test_assemble_gives_the_message_that_all_chunks_build():
     """An error chunk among them changes nothing."""
     assert assemble(CHUNKS) == {

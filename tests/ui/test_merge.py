@@ -133,12 +133,14 @@ class TestFindAnswered:
 
 
 class TestUpsert:
+    @pytest.mark.behaviour(147)
     def test_appends_a_fresh_message(self):
         """A message with a new id is appended, and the caller learns that the list changed."""
         stored = [user("u1")]
         assert upsert_incoming_message(stored, trigger="message", incoming_messages=[user("u2")]) is True
         assert [message["id"] for message in stored] == ["u1", "u2"]
 
+    @pytest.mark.behaviour(148)
     def test_leaves_a_known_id_alone(self):
         """A message whose id is stored, such as a tool answer, is not appended."""
         stored = [assistant(with_input(call()))]
@@ -146,6 +148,7 @@ class TestUpsert:
         assert upsert_incoming_message(stored, trigger="message", incoming_messages=incoming) is False
         assert stored == [assistant(with_input(call()))]
 
+    @pytest.mark.behaviour(149, 150)
     @pytest.mark.parametrize("trigger", ["regenerate", "regenerate-message", "action"])
     def test_only_a_message_is_appended(self, trigger):
         """Regenerating and actions append nothing."""
@@ -153,18 +156,21 @@ class TestUpsert:
         assert upsert_incoming_message(stored, trigger=trigger, incoming_messages=[user()]) is False
         assert stored == []
 
+    @pytest.mark.behaviour(151)
     def test_nothing_incoming_changes_nothing(self):
         """Without an incoming message there is nothing to append."""
         stored = [user()]
         assert upsert_incoming_message(stored, trigger="message", incoming_messages=[]) is False
         assert stored == [user()]
 
+    @pytest.mark.behaviour(152)
     def test_only_the_last_incoming_counts(self):
         """Of several incoming messages only the last is appended."""
         stored = []
         upsert_incoming_message(stored, trigger="submit-message", incoming_messages=[user("u1"), user("u2")])
         assert [message["id"] for message in stored] == ["u2"]
 
+    @pytest.mark.behaviour(153)
     def test_a_message_without_id_is_appended(self):
         """A message without id is never taken for a stored one."""
         nameless = {"role": "user", "parts": []}
@@ -172,6 +178,7 @@ class TestUpsert:
         assert upsert_incoming_message(stored, trigger="message", incoming_messages=[nameless]) is True
         assert len(stored) == 2
 
+    @pytest.mark.behaviour(154)
     def test_takes_the_whole_event(self):
         """The other fields of a hydrate event may be passed along."""
         event = {"trigger": "message", "incoming_messages": [user()], "chat_id": "c", "turn": 3}
@@ -179,6 +186,7 @@ class TestUpsert:
 
 
 class TestMergeById:
+    @pytest.mark.behaviour(99, 100, 101)
     def test_empty_lists(self):
         """With one list empty the result is a copy of the other."""
         messages = [user()]
@@ -187,26 +195,31 @@ class TestMergeById:
             assert merged is not messages
         assert merge_by_id([], []) == []
 
+    @pytest.mark.behaviour(102, 105, 108)
     def test_new_messages_come_behind_in_order(self):
         """Messages with new ids are appended in their order, and those of the first list stay."""
         merged = merge_by_id([user("u1")], [assistant(message_id="a1"), user("u2")])
         assert [message["id"] for message in merged] == ["u1", "a1", "u2"]
 
+    @pytest.mark.behaviour(103, 104)
     def test_the_second_wins_in_the_place_of_the_first(self):
         """On a collision the second message stands where the first stood."""
         merged = merge_by_id([assistant(text("old")), user()], [assistant(text("new"))])
         assert merged == [assistant(text("new")), user()]
 
+    @pytest.mark.behaviour(107)
     def test_the_last_duplicate_of_the_second_wins(self):
         """Of two messages of one id in the second list the later one stays."""
         merged = merge_by_id([], [assistant(text("old")), user(), assistant(text("new"))])
         assert merged == [assistant(text("new")), user()]
 
+    @pytest.mark.behaviour(106)
     def test_missing_ids_never_collide(self):
         """Messages without id, or with an empty one, are all kept."""
         nameless = [{"role": "user", "parts": []}, user("")]
         assert merge_by_id(nameless, nameless) == nameless + nameless
 
+    @pytest.mark.behaviour(109)
     def test_leaves_both_lists_alone(self):
         """Neither list is changed."""
         first, second = [assistant(text("old"))], [assistant(text("new")), user()]
@@ -216,11 +229,13 @@ class TestMergeById:
 
 
 class TestSlim:
+    @pytest.mark.behaviour(155, 156, 162)
     def test_other_messages_stay_whole(self):
         """User messages, assistants without advanced calls, and None come back as they are."""
         for message in (user(), assistant(text(), call(input=1)), None):
             assert slim_message(message) is message
 
+    @pytest.mark.behaviour(157, 158, 159)
     @pytest.mark.parametrize(
         ("state", "keys"),
         [
@@ -236,11 +251,13 @@ class TestSlim:
         message = {**assistant(text(), part), "metadata": {"m": 1}}
         assert slim_message(message) == assistant(call(state, **keys))
 
+    @pytest.mark.behaviour(160)
     def test_a_dynamic_tool_keeps_its_name(self):
         """The name of a dynamic tool stands only in the part and is kept."""
         part = call("output-available", kind="dynamic-tool", toolName="x", output=1)
         assert slim_message(assistant({**part, "input": 1})) == assistant(part)
 
+    @pytest.mark.behaviour(161)
     def test_only_advanced_parts_survive(self):
         """Of mixed states only the advanced ones are sent."""
         done = call("output-available", output=1)
