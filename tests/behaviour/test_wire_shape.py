@@ -33,7 +33,7 @@ async def stored(kit: Kit, body: dict[str, Any]) -> tuple[str, Any]:
     return record.kind, json.loads(record.body)
 
 
-@pytest.mark.behaviour(139, 140, 144, 146, 164, 167, 168)
+@pytest.mark.behaviour(139, 140, 142, 144, 146, 164, 167, 168)
 @pytest.mark.parametrize(
     "body",
     [
@@ -43,10 +43,29 @@ async def stored(kit: Kit, body: dict[str, Any]) -> tuple[str, Any]:
         {"kind": "regenerate"},
         {"kind": "regenerate", "messageId": "a1", "clientData": 3},
         {"kind": "action", "action": {"type": "undo", "depth": [1, {"x": None}]}, "clientData": {"plan": "pro"}},
+        {"kind": "message", "message": USER, "steer": True},
+        {"kind": "edit", "inSeq": 7, "message": USER},
+        {"kind": "withdraw", "inSeq": 7},
+        {"kind": "preload", "clientData": {"plan": "pro"}},
         {"kind": "stop"},
         {"kind": "stop", "inSeq": 7, "reason": "enough"},
     ],
-    ids=["message", "edit", "approval", "regenerate", "regenerate-one", "action", "stop", "stop-one"],
+    ids=[
+        *[
+            "message",
+            "edit",
+            "approval",
+            "regenerate",
+            "regenerate-one",
+            "action",
+            "steer",
+            "edit-waiting",
+            "withdraw",
+            "preload",
+            "stop",
+            "stop-one",
+        ]
+    ],
 )
 async def test_what_was_said_stands_in_the_inbox(kit: Kit, body: dict[str, Any]):
     """Every kind of input comes through as it was sent; its kind stands beside it."""
