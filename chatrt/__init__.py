@@ -59,6 +59,9 @@ _HOMES = {
     "PreloadEvent": "chatrt.hooks",
     "SuspendEvent": "chatrt.hooks",
     "ResumeEvent": "chatrt.hooks",
+    "ServedSession": "chatrt.serving",
+    "ServedTurn": "chatrt.serving",
+    "PipeResult": "chatrt.turn",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]

@@ -27,8 +27,9 @@ from chatrt.pending_messages import PendingBatch, PendingMessage, PendingMessage
 from chatrt.run_control import RunControl, current_run
 from chatrt.runtime import Session, SessionManager
 from chatrt.server import create_app
+from chatrt.serving import ServedSession, ServedTurn
 from chatrt.tools import Tool, ToolContext, tool
-from chatrt.turn import Turn, current_turn
+from chatrt.turn import PipeResult, Turn, current_turn
 from chatrt.ui import ModelMessage, UIMessage, UIMessageChunk
 
 __version__: str
@@ -50,6 +51,7 @@ __all__ = [
     "PendingBatch",
     "PendingMessage",
     "PendingMessages",
+    "PipeResult",
     "PreloadEvent",
     "PrepareMessagesEvent",
     "PublicError",
@@ -58,6 +60,8 @@ __all__ = [
     "ResumeEvent",
     "RunControl",
     "ScriptedModel",
+    "ServedSession",
+    "ServedTurn",
     "Session",
     "SessionManager",
     "SuspendEvent",

@@ -26,6 +26,7 @@ from chatrt.hooks import (
     OnValidateMessages,
     PrepareMessages,
     RunFunction,
+    Serve,
     ToolsResolver,
 )
 from chatrt.pending_messages import PendingMessages
@@ -45,6 +46,7 @@ class ChatAgent:
     Args:
         id: Names the agent in URLs and in the store.
         run: Produces the answer of a turn.
+        serve: A loop over the turns, instead of `run`; see `chatrt.serving`.
         tools: The tools, or a function that gives those of one turn.
         client_data: A type that pydantic can validate; what clients send along must fit it. Without one all is taken.
         action: The same for actions, usually a union of models told apart by a `type` field. Without one none is taken
@@ -71,6 +73,7 @@ class ChatAgent:
         id: str,  # noqa: A002 - the public name is fixed
         *,
         run: RunFunction | None = None,
+        serve: Serve | None = None,
         tools: Sequence[Tool] | ToolsResolver = (),
         client_data: Any = None,
         action: Any = None,
@@ -117,6 +120,7 @@ class ChatAgent:
         self.max_turns = max_turns
         self.hooks = Hooks(
             run=run,
+            serve=serve,
             on_boot=on_boot,
             on_recovery_boot=on_recovery_boot,
             on_preload=on_preload,
@@ -160,7 +164,7 @@ class ChatAgent:
         Raises:
             InvalidActionError: If it does not fit, or the agent takes no actions.
         """
-        if self.hooks.on_action is None:
+        if self.hooks.on_action is None and self.hooks.serve is None:
             raise InvalidActionError(f"agent {self.id!r} takes no actions")
         if self.action_type is None:
             return value
@@ -179,6 +183,11 @@ class ChatAgent:
     def run(self, function: RunT) -> RunT:
         """Register what produces the answer of a turn."""
         self.hooks.run = function
+        return function
+
+    def serve(self, function: HookT) -> HookT:
+        """Register a loop over the turns, instead of `run`."""
+        self.hooks.serve = cast("Serve", function)
         return function
 
     def on_boot(self, hook: HookT) -> HookT:

@@ -29,6 +29,7 @@ from typing import Any, Literal, TypeAlias
 
 from chatrt.history import History
 from chatrt.models import Usage
+from chatrt.serving import ServedSession
 from chatrt.tools import Tool
 from chatrt.turn import ResponseWriter, Trigger, Turn
 from chatrt.ui import ModelMessage, UIMessage, UIMessageChunk
@@ -321,6 +322,7 @@ class ActionEvent(MessagesEvent):
 Answer: TypeAlias = AsyncIterator[UIMessageChunk] | str | UIMessage | None
 """What run and on_action may return: a stream of chunks, a whole text, a whole message, or nothing."""
 
+Serve = Callable[[ServedSession], Awaitable[None]]
 RunFunction = Callable[[Turn[Any]], Answer | Awaitable[Answer]]
 ToolsResolver = Callable[[ToolsEvent], Sequence[Tool] | Awaitable[Sequence[Tool]]]
 OnBoot = Callable[[BootEvent], Awaitable[None] | None]
@@ -344,6 +346,7 @@ class Hooks:
     """The hooks of one agent; None where nothing is registered."""
 
     run: RunFunction | None = None
+    serve: Serve | None = None
     on_boot: OnBoot | None = None
     on_recovery_boot: OnRecoveryBoot | None = None
     on_preload: OnPreload | None = None

@@ -18,7 +18,7 @@ from chatrt.ui import ModelMessage, UIMessage, UIMessageChunk
 
 ClientDataT = TypeVar("ClientDataT")
 
-Trigger = Literal["message", "regenerate", "action", "preload"]
+Trigger = Literal["message", "regenerate", "action", "preload", "data"]
 
 
 class ResponseWriter(Protocol):
@@ -39,6 +39,32 @@ class ResponseWriter(Protocol):
     async def merge(self, chunks: AsyncIterable[UIMessageChunk]) -> None:
         """Write every chunk of a stream; returns when it ended."""
         ...
+
+    def snapshot(self) -> UIMessage | None:
+        """Return the answer as it stands; None while nothing is in it."""
+        ...
+
+    @property
+    def finish_reason(self) -> str | None:
+        """What the last stream gave as the reason of its end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PipeResult:
+    """How a stream ended that was piped into an answer.
+
+    Attributes:
+        status: `aborted` after a stop.
+        message: The answer as it stands then.
+        finish_reason: What the stream gave as its reason.
+        error: What it raised.
+    """
+
+    status: Literal["complete", "aborted", "error"]
+    message: UIMessage | None
+    finish_reason: str | None = None
+    error: Exception | None = None
 
 
 @dataclass(kw_only=True)
@@ -91,6 +117,26 @@ class Turn(Generic[ClientDataT]):
     def stop_requested(self) -> bool:
         """Whether a person asked for the end of this turn. `run` is cancelled then, so few need to look."""
         return self.stop_signal.is_set()
+
+    async def pipe(self, chunks: AsyncIterable[UIMessageChunk]) -> PipeResult:
+        """Write a stream into the answer and say how it ended, without raising; a stop ends the stream."""
+        merging = asyncio.ensure_future(self.response.merge(chunks))
+        stopped = asyncio.ensure_future(self.stop_signal.wait())
+        try:
+            await asyncio.wait({merging, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            merging.cancel()
+            await asyncio.wait({merging})
+        message, reason = self.response.snapshot(), self.response.finish_reason
+        if merging.cancelled():
+            return PipeResult("aborted", message)
+        error = merging.exception()
+        if error is None:
+            return PipeResult("aborted" if self.stop_requested else "complete", message, reason)
+        if not isinstance(error, Exception):
+            raise error
+        return PipeResult("error", message, reason, error)
 
     # --- the run
 

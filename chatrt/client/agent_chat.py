@@ -172,6 +172,10 @@ class AgentChat:
         """Send an action. The stream ends when it is settled; a refused one has the status `failed`."""
         return self._send({"kind": "action", "action": action}, client_data)
 
+    def send_data(self, data: Any, *, client_data: Any = _NOTHING) -> ChatStream:
+        """Send JSON to an agent that is served by a loop of its own; no part of the conversation."""
+        return self._send({"kind": "data", "data": data}, client_data)
+
     def add_tool_output(
         self,
         tool_call_id: str,

@@ -78,6 +78,8 @@ async def _append(session: Session, body: Mapping[str, Any], part_id: str) -> Ap
             return await inbox.act(body["action"], client_data=client_data, part_id=part_id)
         case "stop":
             return await inbox.stop(reason=body.get("reason"), part_id=part_id)
+        case "data":
+            return await inbox.send_data(body["data"], client_data=client_data, part_id=part_id)
         case "preload":
             return await inbox.preload(client_data=client_data, part_id=part_id)
         case "edit":

@@ -8,6 +8,7 @@ from chatrt.hooks import ActionEvent, HydrateMessagesEvent
 from chatrt.runtime.calling import call
 from chatrt.runtime.turns import checked_history
 from chatrt.runtime.work import Completed, Failed, Outcome, Stopped, Work
+from chatrt.serving import ServedTurn
 
 
 class ActionWork(Work):
@@ -64,8 +65,12 @@ class ActionWork(Work):
                 continuation=context.continuation,
             )
             context.history.set(checked_history(await call(hooks.hydrate_messages, event)))
-        if self.turn is None or hooks.on_action is None:
+        if self.turn is None:
             return None
+        if hooks.on_action is None:
+            if isinstance(self.turn, ServedTurn):
+                self.turn.action = action
+            return None if context.loop is None else await context.loop.answer(self.turn)
         return await call(
             hooks.on_action,
             ActionEvent(

@@ -14,6 +14,7 @@ from chatrt.history import History
 from chatrt.ids import Ids
 from chatrt.runtime.arrivals import Arrivals
 from chatrt.runtime.control import Control
+from chatrt.runtime.custom import CustomLoop
 from chatrt.runtime.outbox import OutboxWriter
 from chatrt.runtime.state import DurableState
 from chatrt.stores import Commit, NewRecord, Node, Record
@@ -32,6 +33,7 @@ class RunContext:
         in_cursor: The `.in` cursor as it was committed last.
         load_nodes: Reads the active branch as it is stored.
         arrivals: What waits.
+        loop: The application's own loop, if the agent is served by one.
         injected: Messages that were put into the running turn: they are settled with it.
         preloaded: Whether a client asked for this run ahead of its first message.
         on_turn_start: Told when a turn's answer begins.
@@ -51,6 +53,7 @@ class RunContext:
     continuation: bool
     load_nodes: Callable[[], Awaitable[list[Node]]]
     arrivals: Arrivals
+    loop: CustomLoop | None
     on_turn_start: Callable[[int, Trigger, str], None]
     injected: list[Record] = field(default_factory=list[Record])
     preloaded: bool = False

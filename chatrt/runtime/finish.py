@@ -45,17 +45,20 @@ class PublicFailure:
         return {"code": self.code, "message": self.message, "id": self.id}
 
 
-async def finish(work: Work, outcome: Outcome, *, will_retry: bool = False) -> None:
+async def finish(work: Work, outcome: Outcome, *, will_retry: bool = False) -> UIMessage | None:
     """End a piece of work; afterwards it is settled and durable, or a `StoreError` was raised and it is neither.
 
     Args:
         work: The work.
         outcome: How it ended.
         will_retry: Whether the same input is served once more: what was said is over, its turn is not.
+
+    Returns:
+        The answer as the history has it; None if nothing was said.
     """
     context = work.context
     response = _opened(work)
-    raw = response.raw_message()
+    raw = response.snapshot()
     _close(work, response, outcome)
     message = _keep_answer(work, response, outcome, response.base)
     said = _said(work, response, outcome)
@@ -73,6 +76,7 @@ async def finish(work: Work, outcome: Outcome, *, will_retry: bool = False) -> N
     if isinstance(work, TurnWork) and not will_retry:
         context.turns += 1
         await tell_turn_complete(work, outcome, message, raw, last_seq)
+    return message
 
 
 def public_failure(agent: ChatAgent, error: BaseException, error_id: str) -> PublicFailure:

@@ -70,6 +70,11 @@ class Inbox:
         check(action)
         return await self._append("action", {"action": action}, client_data, part_id)
 
+    async def send_data(self, data: Any, *, client_data: Any = None, part_id: str | None = None) -> Appended:
+        """Append JSON for an agent that is served by a loop of its own; no part of the conversation."""
+        check(data)
+        return await self._append("data", {"data": data}, client_data, part_id)
+
     async def preload(self, *, client_data: Any = None, part_id: str | None = None) -> Appended:
         """Ask for the run ahead of the first message."""
         return await self._append("preload", {}, client_data, part_id)

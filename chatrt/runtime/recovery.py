@@ -122,7 +122,7 @@ async def _ask_for_plan(work: TurnWork, settled: list[UIMessage]) -> RecoveryPla
     context, hook, response = work.context, work.context.agent.hooks.on_recovery_boot, work.response
     if hook is None or response is None:
         return RecoveryPlan()
-    raw = response.raw_message()
+    raw = response.snapshot()
     in_flight = [cast("UIMessage", loads(other.body)["message"]) for other in _waiting_users(work)]
     if work.new_message is not None:
         in_flight.insert(0, work.new_message)

@@ -182,7 +182,7 @@ class Response:
 
     # --- the message
 
-    def raw_message(self) -> UIMessage | None:
+    def snapshot(self) -> UIMessage | None:
         """Return the message as it stands; None while nothing is in it."""
         message = self._reducer.snapshot()
         return message if _has_content(message) else None

@@ -21,6 +21,8 @@ from chatrt.runtime.actions import ActionWork
 from chatrt.runtime.arrivals import Arrivals
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.control import Control
+from chatrt.runtime.custom import CustomLoop
+from chatrt.runtime.data import DataWork
 from chatrt.runtime.finish import finish, settle
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.lifecycle import Lifecycle, is_resumable
@@ -33,6 +35,7 @@ from chatrt.runtime.state import DurableState
 from chatrt.runtime.steering import tell_received
 from chatrt.runtime.turns import TurnWork
 from chatrt.runtime.work import Failed, HandedOn, Work
+from chatrt.serving import ServedSession
 from chatrt.stores import Lease, Node, Record
 from chatrt.turn import Trigger, enter_turn
 
@@ -43,6 +46,7 @@ KINDS: dict[str, type[Work]] = {
     "regenerate": TurnWork,
     "action": ActionWork,
     "preload": PreloadWork,
+    "data": DataWork,
 }
 
 
@@ -105,6 +109,8 @@ class Run:
             reader.cancel()
             for task in self._told:
                 task.cancel()
+            if self._context.loop is not None:
+                self._context.loop.cancel()
             self._context.writer.abandon()
             self._live.running = None
             enter_run(None)
@@ -148,6 +154,7 @@ class Run:
             continuation=state.runs > (1 if resumed else 0),
             load_nodes=self._load_nodes,
             arrivals=self._arrivals,
+            loop=self._custom_loop(control),
             on_turn_start=self._on_turn_start,
             nodes=[node.node_id for node in snapshot.nodes],
             turns=state.run_turns if resumed else 0,
@@ -164,6 +171,12 @@ class Run:
             state.stop_cursor = max(state.stop_cursor, snapshot.last_in_seq)
             self._arrivals.hold(unfinished.in_seq)
         return unfinished
+
+    def _custom_loop(self, control: Control) -> CustomLoop | None:
+        serve = self._live.agent.hooks.serve
+        if serve is None:
+            return None
+        return CustomLoop(serve, lambda: ServedSession(control, self._live.history), control, self._clock)
 
     async def _load_nodes(self) -> list[Node]:
         return (await self._live.store.load_snapshot(self._live.row.key)).nodes
@@ -255,7 +268,9 @@ class Run:
             if isinstance(outcome, HandedOn):
                 await self._hand_on(record)
                 return False
-            await finish(work, outcome)
+            message = await finish(work, outcome)
+            if self._context.loop is not None:
+                self._context.loop.ended(work.turn, message, outcome.error if isinstance(outcome, Failed) else None)
             self._lifecycle.served(work)
         finally:
             self._arrivals.end()
@@ -305,6 +320,8 @@ class Run:
         return await self._release(settled)
 
     async def _release(self, settled: int) -> bool:
+        if self._context.loop is not None:
+            await self._context.loop.aclose()
         left = await self._live.store.release_lease(self.lease, in_cursor=settled)
         if not left or self._arrivals.is_reading or self._arrivals.read_cursor > settled:
             # Something arrived meanwhile; what was read of it behind the release is the next run's to read again.

@@ -221,7 +221,8 @@ class TurnWork(Work):
         return await self._steering.inject(boundary, prompt)
 
     async def _run(self, turn: Turn[Any]) -> None:
-        run = self.context.agent.hooks.run
+        loop = self.context.loop
+        run = self.context.agent.hooks.run if loop is None else loop.answer
         if run is None:
             raise UsageError(f"agent {self.context.agent.id!r} has no run function")
         vars(turn).pop("messages", None)  # hooks may have read them before the last change of the history

@@ -18,6 +18,7 @@ from chatrt.models import Usage
 from chatrt.runtime.calling import call
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.response import Response, enter_answer
+from chatrt.serving import ServedTurn
 from chatrt.stores import Record
 from chatrt.tools import Tool, tool_map
 from chatrt.turn import Trigger, Turn, enter_turn
@@ -177,7 +178,8 @@ class Work(ABC):
     def _begin_turn(self, response: Response) -> Turn[Any]:
         context = self.context
         self.response = response
-        self.turn = Turn(
+        kind: type[Turn[Any]] = Turn[Any] if context.loop is None else ServedTurn[Any]
+        turn = kind(
             chat_id=context.chat_id,
             run_id=context.run_id,
             number=context.turns,
@@ -194,8 +196,11 @@ class Work(ABC):
             convert=lambda: self.convert(context.history.all()),
             stop_signal=self.stop_signal,
         )
-        enter_turn(self.turn)
-        return self.turn
+        if isinstance(turn, ServedTurn):
+            turn.data = self.body.get("data")
+        enter_turn(turn)
+        self.turn = turn
+        return turn
 
     def _resume_response(self, message_id: str, base: UIMessage | None, chunks: Sequence[UIMessageChunk]) -> None:
         response = Response(self.context.writer, message_id, base, self.before_step)

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from chatrt.errors import StaleEpochError
 from chatrt.ui import UIMessage
 
-InKind = Literal["message", "regenerate", "action", "stop", "close", "preload", "edit", "withdraw"]
+InKind = Literal["message", "regenerate", "action", "stop", "close", "preload", "edit", "withdraw", "data"]
 OutKind = Literal["chunk", "turn-start", "turn-complete", "upgrade"]
 SessionStatus = Literal["open", "closed"]
 

@@ -63,6 +63,9 @@ async def append(session: Session, body: Any, *, part_id: str | None) -> Appende
                 steer=_optional(fields, "steer", bool) is True,
                 part_id=part_id,
             )
+        case {"kind": "data", "data": data}:
+            fields = cast("dict[str, Any]", body)
+            return await inbox.send_data(data, client_data=fields.get("clientData"), part_id=part_id)
         case {"kind": "preload"}:
             return await inbox.preload(client_data=cast("dict[str, Any]", body).get("clientData"), part_id=part_id)
         case {"kind": "edit", "inSeq": int(in_seq), "message": dict()}:
