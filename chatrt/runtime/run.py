@@ -134,7 +134,7 @@ class Run:
         state = DurableState.from_json(snapshot.state)
         resumed = is_resumable(state, self._clock.now())
         run_id = state.run_id if resumed else self._ids.new("run")
-        control = Control(live.row.key.chat_id, run_id, live.agent, self._sessions)
+        control = Control(live.row.key.chat_id, run_id, live.agent, self._sessions, self._arrived.set)
         enter_run(control)
         self._arrivals = Arrivals(
             live, state, in_cursor=snapshot.in_cursor, arrived=self._arrived, on_received=self._on_received
