@@ -62,7 +62,11 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         """Move the hands forward and wake, in order, every sleeper whose time has come."""
-        self._now += seconds
+        self.advance_to(self._now + seconds)
+
+    def advance_to(self, when: float) -> None:
+        """Move the hands forward to `when`, on this clock, and wake as `advance` does; a time that is past is now."""
+        self._now = max(self._now, when)
         while self._sleepers and self._sleepers[0][0] <= self._now:
             _, _, future = heapq.heappop(self._sleepers)
             if not future.done():
@@ -72,3 +76,10 @@ class ManualClock:
     def sleepers(self) -> int:
         """How many tasks wait on this clock."""
         return sum(not future.done() for _, _, future in self._sleepers)
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next sleeper wakes, on this clock; None if nobody sleeps."""
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        return self._sleepers[0][0] if self._sleepers else None

@@ -39,6 +39,7 @@
     |   +-- ModelUnavailableError   model-unavailable     502
     |   +-- ModelResponseError      model-response        502  the provider answered with something unusable
     |   +-- ScriptExhaustedError    script-exhausted      500  a scripted model was asked once too often
+    |   +-- ModelCallForbiddenError model-call-forbidden  500  a test was about to call a real model
     +-- TurnInterruptedError        turn-interrupted      503  the run that served a turn died
     +-- UIMessageStreamError        message-stream        500  chunks that contradict each other
     +-- MessageConversionError      message-conversion    500
@@ -418,6 +419,20 @@ class ScriptExhaustedError(ModelError):
 
     code = "script-exhausted"
     status = 500
+
+
+class ModelCallForbiddenError(ModelError):
+    """A real model was about to be called where that is forbidden: in a test, for instance."""
+
+    code = "model-call-forbidden"
+    status = 500
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"model {model!r} was not called: real model calls are forbidden here. Put another model in its place with "
+            "chatrt.testing.override_model, or allow the call with chatrt.testing.allow_model_calls"
+        )
+        self.model = model
 
 
 # --- turns, messages and tools --------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from chatrt.models.base import Model, ModelPart, ModelRequest, ToolSpec
 from chatrt.models.function import FunctionModel
 from chatrt.models.litellm import LiteLLMModel
 from chatrt.models.litellm_messages import to_litellm
+from chatrt.models.permission import allow_model_calls, forbid_model_calls
+from chatrt.models.resolve import override_model, resolve_model
 from chatrt.models.scripted import ScriptedModel
 from chatrt.models.usage import Usage
 
@@ -18,11 +20,9 @@ __all__ = [
     "ScriptedModel",
     "ToolSpec",
     "Usage",
+    "allow_model_calls",
+    "forbid_model_calls",
+    "override_model",
     "resolve_model",
     "to_litellm",
 ]
-
-
-def resolve_model(model: str | Model) -> Model:
-    """Return the model itself, or for a litellm name such as `anthropic/claude-sonnet-4-5` the model of that name."""
-    return LiteLLMModel(model) if isinstance(model, str) else model

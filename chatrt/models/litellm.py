@@ -13,6 +13,7 @@ from chatrt.models.base import ModelPart, ModelRequest
 from chatrt.models.litellm_chunks import ChunkAssembler
 from chatrt.models.litellm_messages import provider_family, to_litellm, tool_definitions
 from chatrt.models.litellm_upstream import Upstream, load_litellm
+from chatrt.models.permission import check_model_call
 from chatrt.ui import ModelMessage
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -54,7 +55,9 @@ class LiteLLMModel:
             ModelTimeoutError: It was silent for too long.
             ModelUnavailableError: It could not be reached, failed (5xx), or broke off before a finish reason.
             ModelResponseError: It refused the request (other 4xx), or what it sent is no chat-completions stream.
+            ModelCallForbiddenError: Real model calls are forbidden here, and nothing was sent.
         """
+        check_model_call(self._name)
         settings = {**_DEFAULTS, **self._settings, **request.settings}
         first_byte_timeout, idle_timeout = settings.pop("first_byte_timeout"), settings.pop("idle_timeout")
         litellm = await load_litellm()

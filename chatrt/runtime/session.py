@@ -129,6 +129,11 @@ class Session:
         """The turn or action that runs in this process now."""
         return self._live.running
 
+    @property
+    def is_served(self) -> bool:
+        """Whether a run in this process has it in memory, with a turn or waiting for one."""
+        return self._live.run_task is not None
+
     async def load(self) -> SessionState:
         """Read the messages and the cursors that belong to them."""
         before = self._live.running
