@@ -12,6 +12,14 @@ import httpx
 import pytest
 import uvicorn
 
+from chatrt.testing import pytest_plugin
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the plugin of this checkout, also where another one is installed or none."""
+    if not config.pluginmanager.is_registered(pytest_plugin):
+        config.pluginmanager.register(pytest_plugin, "chatrt")
+
 
 class LoopbackServer(uvicorn.Server):
     """Tells when it is up."""

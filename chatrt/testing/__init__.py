@@ -17,6 +17,7 @@ _HOMES = {
     "allow_model_calls": "chatrt.models.permission",
     "forbid_model_calls": "chatrt.models.permission",
     "override_model": "chatrt.models.resolve",
+    "Gate": "chatrt.testing.gate",
     "ChatHarness": "chatrt.testing.harness",
     "Reader": "chatrt.testing.reading",
     "SentInput": "chatrt.testing.reading",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, cast
-
-from pydantic import TypeAdapter
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from chatrt.agent import ChatAgent
-from chatrt.client import AgentChat, ChatStream, ToolCall, pending_tool_calls
+from chatrt.client import AgentChat
 from chatrt.clock import ManualClock
 from chatrt.errors import AgentNotFoundError, UsageError
 from chatrt.history import History
@@ -17,17 +15,15 @@ from chatrt.models import Model
 from chatrt.models.resolve import ChooseModel
 from chatrt.runtime import Session, SessionManager
 from chatrt.stores import MemoryStore, SessionKey, Store, open_store
-from chatrt.testing.reading import LiveRecords, Reader, SentInput, TurnResult, chunks_of, to_result
-from chatrt.testing.rest import come_to_rest
+from chatrt.testing.reading import Reader, chunks_of
 from chatrt.testing.seeds import Seed, SeedInput, plant
-from chatrt.testing.watched_store import LogRecord, Stream, log_of
+from chatrt.testing.sending import Sending, to_json
+from chatrt.testing.watched_store import log_of
 from chatrt.testing.worker import Setting, TestersModels, Worker
-from chatrt.ui import UIMessage, UIMessageChunk, UIPart
-
-_json: TypeAdapter[Any] = TypeAdapter(Any)
+from chatrt.ui import UIMessage, UIMessageChunk
 
 
-class ChatHarness:
+class ChatHarness(Sending):
     """One chat with an agent under test.
 
         async with ChatHarness(support, model=ScriptedModel(["Hello."])) as chat:
@@ -85,20 +81,18 @@ class ChatHarness:
         self.clock = clock or ManualClock()
         self.ids: Ids = ids or (CountingIds() if store is None else RandomIds())
         self.store = open_store(store) if isinstance(store, str) else store or MemoryStore()
-        self._log = log_of(self.store)
-        self._setting = Setting(
+        setting = Setting(
             key=SessionKey(tenant, self.ids.new("chat") if chat_id is None else chat_id),
             store=self.store,
             clock=self.clock,
             ids=self.ids,
             lease_ttl=lease_ttl,
-            client_data=_to_json(client_data),
+            client_data=to_json(client_data),
             metadata=metadata or {},
         )
+        super().__init__(setting, log_of(self.store))
         self._seed = Seed(messages=messages, unsettled=unsettled, unfinished=unfinished)
         self._model = model
-        self._models = TestersModels(None)
-        self._worker: Worker | None = None
         self._stored = History()
         self._readers: list[Reader] = []
 
@@ -109,24 +103,33 @@ class ChatHarness:
         setting, key = self._setting, self._setting.key
         self._models = TestersModels(self._model)
         await self.store.open()
-        await self.store.create_session(
-            key,
-            agent=self._agent_id,
-            metadata=setting.metadata,
-            client_data=setting.client_data,
-            at=self.clock.now(),
-        )
-        if self._seed:
-            await plant(self._seed, self.store, key, clock=self.clock, ids=self.ids)
-        await self._log.read(self.store, key)
-        await self.restart()
+        try:
+            await self.store.create_session(
+                key,
+                agent=self._agent_id,
+                metadata=setting.metadata,
+                client_data=setting.client_data,
+                at=self.clock.now(),
+            )
+            if self._seed:
+                await plant(self._seed, self.store, key, clock=self.clock, ids=self.ids)
+            await self._log.read(self.store, key)
+            await self.restart()
+        except BaseException:
+            await self.store.close()
+            raise
 
     async def aclose(self) -> None:
         """End whatever runs, and close the store."""
         await self.disconnect()
-        if self._worker is not None:
-            await self.crash(keep_lease=True)
-        await self.store.close()
+        worker, self._worker = self._worker, None
+        try:
+            if worker is not None:
+                self._stored = worker.session.history
+                await worker.kill()
+                self._log.announce()
+        finally:
+            await self.store.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -185,132 +188,6 @@ class ChatHarness:
         await worker.start()
         self._worker = worker
 
-    # --- inputs that are answered
-
-    async def send(
-        self,
-        message: str | UIMessage | None = None,
-        *,
-        parts: Sequence[UIPart] | None = None,
-        message_id: str | None = None,
-        client_data: Any = None,
-    ) -> TurnResult:
-        """Send a message and wait for the end of its turn.
-
-        Args:
-            message: A text, or a message: a user's, or an assistant's with tool calls that the client answered.
-            parts: The parts of a user message, instead of `message`.
-            message_id: The id of the user message. One that the history knows makes this an edit.
-            client_data: Instead of the chat's own.
-        """
-        sent = await self.start(message, parts=parts, message_id=message_id, client_data=client_data)
-        return await sent.result()
-
-    async def start(
-        self,
-        message: str | UIMessage | None = None,
-        *,
-        parts: Sequence[UIPart] | None = None,
-        message_id: str | None = None,
-        client_data: Any = None,
-    ) -> SentInput:
-        """Send a message as `send` does, and return as soon as it is durable."""
-        data = _given(client_data)
-        return await self._start(lambda c: c.send_message(message, parts=parts, message_id=message_id, **data))
-
-    async def regenerate(self, message_id: str | None = None, *, client_data: Any = None) -> TurnResult:
-        """Ask for another answer in place of the last one, or of the one with that id."""
-        return await (await self.start_regenerate(message_id, client_data=client_data)).result()
-
-    async def start_regenerate(self, message_id: str | None = None, *, client_data: Any = None) -> SentInput:
-        """Ask for another answer as `regenerate` does, and return as soon as that is durable."""
-        data = _given(client_data)
-        return await self._start(lambda c: c.regenerate(message_id, **data))
-
-    async def act(self, action: Any, *, client_data: Any = None) -> TurnResult:
-        """Ask for an action, JSON-shaped or a pydantic model. One that is refused gives a result that says `failed`."""
-        return await (await self.start_action(action, client_data=client_data)).result()
-
-    async def start_action(self, action: Any, *, client_data: Any = None) -> SentInput:
-        """Ask for an action as `act` does, and return as soon as that is durable."""
-        data = _given(client_data)
-        return await self._start(lambda c: c.send_action(_to_json(action), **data))
-
-    async def approve(
-        self,
-        call: str | ToolCall,
-        approved: bool = True,  # noqa: FBT001, FBT002 - the order is how one says it: approve("refund", False)
-        *,
-        reason: str | None = None,
-        client_data: Any = None,
-    ) -> TurnResult:
-        """Approve or deny a call that waits for it, and wait for what the agent makes of it.
-
-        Args:
-            call: The call, its id, the id of the approval, or the name of its tool if one call of it waits.
-            approved: Whether the tool may run.
-            reason: Shown to the model.
-            client_data: Instead of the chat's own.
-
-        Raises:
-            UsageError: If no such call waits, or several do.
-        """
-        waiting = await self._find_waiting(call, "approval-requested")
-        data = _given(client_data)
-        approval_id = waiting.approval_id or ""
-        return await (
-            await self._start(lambda c: c.approve(approval_id, approved, reason=reason, **data))
-        ).result()
-
-    async def answer(
-        self, call: str | ToolCall, output: Any = None, *, error_text: str | None = None, client_data: Any = None
-    ) -> TurnResult:
-        """Answer a call of a tool that the client runs, and wait for what the agent makes of it.
-
-        Args:
-            call: The call, its id, or the name of its tool if one call of it waits.
-            output: What the tool gave.
-            error_text: Why it failed, instead of an output.
-            client_data: Instead of the chat's own.
-
-        Raises:
-            UsageError: If no such call waits, or several do.
-        """
-        waiting = await self._find_waiting(call, "input-available")
-        data = _given(client_data)
-        answer = _to_json(output)
-        return await (
-            await self._start(
-                lambda c: c.add_tool_output(waiting.tool_call_id, answer, error_text=error_text, **data)
-            )
-        ).result()
-
-    def sent(self, in_seq: int) -> SentInput:
-        """Return the input of that number, whoever sent it: one of `unsettled`, for instance, which begin with 1."""
-        live = LiveRecords(self._log, self.key, lambda: self._worker is not None)
-        return SentInput(in_seq, live, self._finish)
-
-    # --- beside the turns
-
-    async def stop(self, reason: str | None = None) -> bool:
-        """Stop the turn that runs, without waiting for its end; False if none runs."""
-        worker = self._up()
-        return await worker.do(worker.chat.stop(reason))
-
-    async def preload(self) -> None:
-        """Do what a client does that opens a chat before it has something to say."""
-        worker = self._up()
-        self._models.look()
-        await worker.do(worker.chat.preload())
-        await self.settle()
-
-    async def close(self, reason: str | None = None) -> bool:
-        """Close the session for good: it takes no more inputs."""
-        worker = self._up()
-        closed = await worker.do(worker.chat.close(reason))
-        await self.settle()
-        return closed
-
     def connect(self, after: int = 0) -> Reader:
         """Return a reader of `.out` that begins behind a cursor."""
         reader = Reader(lambda: self._up().session.outbox, after)
@@ -338,21 +215,12 @@ class ChatHarness:
         self.clock.advance_to(end)
         await self.settle()
 
-    async def settle(self) -> None:
-        """Let everything run that can, without letting time pass."""
-        await come_to_rest(None if self._worker is None else self._worker.store.wait_outside)
-
     # --- looking
 
     @property
-    def key(self) -> SessionKey:
-        """The tenant and the chat id."""
-        return self._setting.key
-
-    @property
-    def chat_id(self) -> str:
-        """The chat id."""
-        return self.key.chat_id
+    def client(self) -> AgentChat:
+        """The client through which everything is sent, for what else it can do."""
+        return self._up().chat
 
     @property
     def sessions(self) -> SessionManager:
@@ -374,10 +242,6 @@ class ChatHarness:
         """The messages of the history."""
         return self.history.all()
 
-    def records(self, stream: Stream) -> list[LogRecord]:
-        """Return all records that `".in"` or `".out"` ever had, also those that the store has trimmed since."""
-        return self._log.records(self.key, stream)
-
     @property
     def chunks(self) -> list[UIMessageChunk]:
         """All chunks that `.out` ever had."""
@@ -395,47 +259,11 @@ class ChatHarness:
 
     # --- inside
 
-    def _up(self) -> Worker:
-        if self._worker is None:
-            raise UsageError("no worker is up: restart() one")
-        return self._worker
-
     async def _ended(self) -> None:
         self._worker = None
         self._log.announce()
         snapshot = await self.store.load_snapshot(self.key)
         self._stored = History(node.message for node in snapshot.nodes)
-
-    async def _start(self, make: Callable[[AgentChat], ChatStream]) -> SentInput:
-        worker = self._up()
-        self._models.look()
-        stream = make(worker.chat)
-
-        async def send() -> int:
-            return (await stream).seq
-
-        return self.sent(await worker.do(send()))
-
-    async def _finish(self, sent: SentInput) -> TurnResult:
-        worker = self._up()
-
-        def is_over() -> bool:
-            running = worker.session.running
-            return running is None or running.in_seq != sent.in_seq
-
-        await come_to_rest(worker.store.wait_outside, until=is_over)
-        return await to_result(worker.transport, self.chat_id, sent.in_seq, sent.records)
-
-    async def _find_waiting(self, call: str | ToolCall, state: str) -> ToolCall:
-        name = call if isinstance(call, str) else call.tool_call_id
-        worker = self._up()
-        messages = await worker.do(worker.chat.messages())
-        waiting = [w for m in messages for w in pending_tool_calls(m) if w.state == state]
-        found = [w for w in waiting if name in (w.tool_call_id, w.approval_id, w.tool_name)]
-        if len(found) != 1:
-            open_calls = ", ".join(f"{w.tool_name} ({w.tool_call_id})" for w in waiting) or "none"
-            raise UsageError(f"{len(found)} calls wait that {name!r} could mean; waiting: {open_calls}")
-        return found[0]
 
 
 def _listed(agent: ChatAgent | Sequence[ChatAgent]) -> list[ChatAgent]:
@@ -443,11 +271,3 @@ def _listed(agent: ChatAgent | Sequence[ChatAgent]) -> list[ChatAgent]:
     if not agents:
         raise UsageError("a harness needs an agent")
     return agents
-
-
-def _given(client_data: Any) -> dict[str, Any]:
-    return {} if client_data is None else {"client_data": _to_json(client_data)}
-
-
-def _to_json(value: Any) -> Any:
-    return cast("Any", _json.dump_python(value, mode="json", by_alias=True))

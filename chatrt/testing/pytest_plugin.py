@@ -4,11 +4,11 @@
         chat = await chat_harness(support, model=ScriptedModel(["Hello."]))
         assert (await chat.send("Hi")).text == "Hello."
 
-The fixture makes as many harnesses as a test wants, opened, and closes them at its end. While a test uses it, real model
-calls are forbidden in the whole process: a model that nobody replaced fails the turn with `model-call-forbidden` instead
-of costing money. `with chatrt.testing.allow_model_calls():` permits them for a block.
+The fixture makes as many harnesses as a test wants, opened, and closes them at its end. While a test uses it, real
+model calls are forbidden in the whole process: a model that nobody replaced fails the turn with `model-call-forbidden`
+instead of costing money. `with chatrt.testing.allow_model_calls():` permits them for a block.
 
-Async fixtures need pytest-asyncio. Without it, or with another runner of async tests, use `async with ChatHarness(...)`.
+Async fixtures need pytest-asyncio. Where tests are run by something else, use `async with ChatHarness(...)`.
 """
 
 from __future__ import annotations

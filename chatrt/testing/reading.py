@@ -160,10 +160,10 @@ class SentInput:
             case "turn-start", {"inSeq": self.in_seq}:
                 # A run that found nothing worth keeping of an earlier one begins again.
                 self.records, self._looked_at = [record], 0
+            case "turn-complete", {"willRetry": True}:
+                self.records, self._looked_at = [], 0
             case "turn-complete", {"inSeq": int(in_seq)} if in_seq >= self.in_seq:
                 self.records.append(record)
-            case "turn-complete", _:
-                self.records = []
             case _ if self.records:
                 self.records.append(record)
             case _:
@@ -196,26 +196,22 @@ class LiveRecords:
 
 
 class _Replay:
-    """Gives a `ChatStream` the records that were read already; everything else goes the usual way."""
+    """As much of a `Transport` as a `ChatStream` needs to read records that are all there."""
 
-    def __init__(self, transport: Transport, records: Sequence[LogRecord]) -> None:
-        self._transport = transport
+    def __init__(self, records: Sequence[LogRecord]) -> None:
         self._records = records
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
     async def read(self, chat_id: str, *, after: int) -> AsyncGenerator[Sequence[OutRecord], None]:  # noqa: ARG002
         yield [OutRecord(record.seq, record.kind, record.body) for record in self._records]
 
 
-async def to_result(transport: Transport, chat_id: str, in_seq: int, records: Sequence[LogRecord]) -> TurnResult:
+async def to_result(chat_id: str, in_seq: int, records: Sequence[LogRecord]) -> TurnResult:
     """Make a result of the records of an answer, with the same eyes as a client."""
 
     async def begin() -> Place:
         return Place(in_seq, 0)
 
-    stream = ChatStream(cast("Transport", _Replay(transport, records)), chat_id, begin, lambda _: None)
+    stream = ChatStream(cast("Transport", _Replay(records)), chat_id, begin, lambda _: None)
     result = await stream.result()
     return TurnResult(
         **{field.name: getattr(result, field.name) for field in fields(result)},

@@ -12,13 +12,16 @@ QUIET_PASSES = 6
 """Rounds of the loop without a task that can go on. What wakes a task may be a few callbacks away, one a round."""
 
 MOST_PASSES = 200_000
-"""Rounds after which a loop is taken to run for ever."""
+"""How patient to be; many more than any turn takes."""
 
 _resting: set[asyncio.Task[Any]] = set()
 
 
 async def come_to_rest(
-    wait_outside: Callable[[], asyncio.Future[None] | None] | None = None, *, until: Callable[[], bool] | None = None
+    wait_outside: Callable[[], asyncio.Future[None] | None] | None = None,
+    *,
+    until: Callable[[], bool] | None = None,
+    most_passes: int = MOST_PASSES,
 ) -> None:
     """Return when every other task of the loop waits: for a clock, for an event, for input.
 
@@ -28,6 +31,7 @@ async def come_to_rest(
     Args:
         wait_outside: Gives what to wait for while work goes on outside of the loop; None when there is none.
         until: Return as soon as this holds, also when tasks still run.
+        most_passes: Rounds of the loop after which it is taken to run for ever.
 
     Raises:
         UsageError: If some task runs on and on.
@@ -38,7 +42,7 @@ async def come_to_rest(
     _resting.add(me)
     try:
         quiet = 0
-        for _ in range(MOST_PASSES):
+        for _ in range(most_passes):
             if quiet == QUIET_PASSES or (until is not None and until()):
                 return
             await asyncio.sleep(0)

@@ -58,7 +58,7 @@ async def plant(seed: Seed, store: Store, key: SessionKey, *, clock: Clock, ids:
     if lease is None:
         raise UsageError(f"chat {key.chat_id!r} is being served")
     messages = validate_ui_messages(list(seed.messages)) if seed.messages else []
-    state = DurableState(chat_started=bool(messages), runs=int(bool(messages) or seed.unfinished is not None))
+    state = DurableState(chat_started=True, runs=1, run_id=ids.new("run")) if messages else DurableState()
     await _plant_messages(store, lease, messages, state, clock=clock, ids=ids)
     inbox = Inbox(key, store, clock, ids, lambda: None)
     seqs = [await _plant_input(inbox, value) for value in seed.unsettled]
@@ -98,7 +98,9 @@ async def _plant_input(inbox: Inbox, value: SeedInput) -> int:
         case {"role": _}:
             appended = await inbox.send_message(cast("UIMessage", value))
         case _:
-            raise UsageError(f"an unsettled input is a text, a message, a regenerate, an action or a stop, not {value!r}")
+            raise UsageError(
+                f"an unsettled input is a text, a message, a regenerate, an action or a stop, not {value!r}"
+            )
     return appended.seq
 
 
@@ -106,10 +108,10 @@ async def _plant_answer(
     store: Store, lease: Lease, in_seq: int, kind: str, chunks: Sequence[UIMessageChunk], *, clock: Clock, ids: Ids
 ) -> None:
     written = [cast("dict[str, Any]", validate_chunk(chunk)) for chunk in chunks]
-    message_id: str = next((c["messageId"] for c in written if c["type"] == "start" and "messageId" in c), ids.new("msg"))
+    message_id: str = next(
+        (c["messageId"] for c in written if c["type"] == "start" and "messageId" in c), ids.new("msg")
+    )
     if written and written[0]["type"] != "start":
         written.insert(0, {"type": "start", "messageId": message_id})
     start = NewRecord("turn-start", dumps({"inSeq": in_seq, "trigger": kind, "messageId": message_id}))
-    await store.append_out(
-        lease, [start, *(NewRecord("chunk", dumps(chunk)) for chunk in written)], at=clock.now()
-    )
+    await store.append_out(lease, [start, *(NewRecord("chunk", dumps(chunk)) for chunk in written)], at=clock.now())

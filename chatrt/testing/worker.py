@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from chatrt.agent import ChatAgent
-from chatrt.client import AgentChat, LocalTransport
+from chatrt.client import AgentChat
 from chatrt.clock import ManualClock
 from chatrt.ids import Ids
 from chatrt.models import Model, override_model
@@ -86,7 +86,6 @@ class Worker:
             agents, self.store.as_store, clock=setting.clock, ids=setting.ids, lease_ttl=setting.lease_ttl
         )
         key = setting.key
-        self.transport = LocalTransport(self.sessions, tenant=key.tenant)
         self.chat = AgentChat(
             agent_id,
             id=key.chat_id,
