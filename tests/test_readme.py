@@ -33,9 +33,9 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_the_readme_has_an_agent_and_a_client():
-    """There are two blocks of Python, so neither of the tests below runs nothing."""
-    assert len(BLOCKS) == 2
+def test_the_readme_has_an_agent_a_client_and_a_test():
+    """There are three blocks of Python, so none of the tests below runs nothing."""
+    assert len(BLOCKS) == 3
 
 
 async def test_the_agent_is_an_agent(elsewhere):
@@ -73,6 +73,12 @@ async def test_the_client_works(elsewhere):
     """The client's block runs, and what it asserts holds."""
     names = await run_block(BLOCKS[1], {"__name__": "client"})
     assert names["answer"] == "Hello! Nice to meet you."
+
+
+async def test_the_test_of_an_agent_passes(elsewhere):
+    """The block with the harness runs, and what it asserts holds."""
+    names = await run_block(BLOCKS[2], {"__name__": "harness"})
+    assert len(names["chat"].messages) == 4
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "protocol.md"])

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from chatrt import RecoveryPlan, current_turn
 from chatrt.errors import InvalidChunkError, ServerUnavailableError, UsageError
 from chatrt.ids import CountingIds
 from chatrt.models import ScriptedModel
@@ -234,6 +235,56 @@ async def test_an_unfinished_answer_that_nobody_saw(chat_harness):
     result = await chat.sent(1).result()
 
     assert (result.status, result.text, len(chat.messages)) == ("completed", "Hello.", 2)
+
+
+async def test_a_recovery_plan(chat_harness):
+    """on_recovery_boot sees what the seeds say was left, and its plan is followed."""
+    seen = []
+
+    def plan(event):
+        seen.append((texts(event.settled_messages), texts(event.in_flight_users), texts([event.partial_assistant])))
+        return RecoveryPlan(messages=event.settled_messages, turns=event.in_flight_users[1:])
+
+    agent = answering(run=lambda turn: f"{len(turn.messages)} messages", on_recovery_boot=plan)
+    chat = await chat_harness(agent, messages=PAST, unsettled=["one", "two"], unfinished=HALF)
+
+    result = await chat.sent(2).result()
+
+    settled = [("user", "before"), ("assistant", "answered")]
+    assert seen == [(settled, [("user", "one"), ("user", "two")], [("assistant", "half")])]
+    assert (result.text, texts(chat.messages)) == (
+        "3 messages",
+        [*settled, ("user", "two"), ("assistant", "3 messages")],
+    )
+
+
+async def test_an_input_that_is_served_again(chat_harness):
+    """When the plan answers the interrupted question anew, its result is that of the second answer."""
+    agent = answering(
+        run=lambda turn: "whole", on_recovery_boot=lambda event: RecoveryPlan(turns=event.in_flight_users)
+    )
+    chat = await chat_harness(agent, unsettled=["one"], unfinished=HALF)
+
+    result = await chat.sent(1).result()
+
+    assert (result.status, result.text) == ("completed", "whole")
+
+
+async def test_an_upgrade_hands_the_input_on(chat_harness):
+    """A run that asks for newer code leaves the input to the next run, which answers it."""
+    runs = []
+
+    def start(event):
+        runs.append(event.run_id)
+        if len(runs) == 1:
+            current_turn().request_upgrade()
+
+    chat = await chat_harness(answering(run=lambda turn: turn.control.run_id, on_turn_start=start))
+
+    result = await chat.send("Hi")
+
+    assert (len(set(runs)), result.text) == (2, runs[-1])
+    assert "upgrade" in [record.kind for record in chat.records(".out")]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from chatrt import tool
 from chatrt.errors import ServerUnavailableError, UsageError
 from chatrt.models import ScriptedModel
+from chatrt.models.scripted import call, tool_call
 from chatrt.testing import Gate
 from tests.testing.agents import answering, halting, texts
 
@@ -129,23 +131,56 @@ async def test_regenerate_and_actions_can_be_started(chat_harness):
 
 
 async def test_a_steered_message_becomes_part_of_the_turn(chat_harness):
-    """What is said into a running turn is settled with it, or by the next one."""
+    """What is said into a running turn is shown to the model with its next step, and settled as injected."""
     gate = Gate()
-    agent = answering(run=lambda turn: answer(turn))
 
-    async def answer(turn):
+    @tool
+    async def wait() -> str:
+        """Wait."""
         await gate.wait()
-        yield {"type": "data-count", "data": len(turn.messages)}
+        return "waited"
 
-    chat = await chat_harness(agent)
+    model = ScriptedModel([call(tool_call("wait", {})), "Quickly then."])
+    chat = await chat_harness(answering(tools=[wait]), model=model)
     first = await chat.start("Hi")
     await gate.reached.wait()
 
     second = await chat.steer("and quickly")
     gate.open()
 
-    assert [(await one.result()).status for one in (first, second)] == ["completed", "completed"]
-    assert second.in_seq == 2
+    assert ((await first.result()).text, (await second.result()).status) == ("Quickly then.", "injected")
+    assert "and quickly" in str(model.requests[1].messages)
+
+
+async def test_a_waiting_message_can_be_withdrawn(chat_harness):
+    """What the client of the harness can do beside is open to a test: here it takes a waiting message back."""
+    gate = Gate()
+    chat = await chat_harness(answering(), model=halting(gate))
+    first = await chat.start("Hi")
+    second = await chat.start("forget it")
+
+    await chat.client.withdraw(second.in_seq)
+    await chat.settle()
+    gate.open()
+
+    assert [(await one.result()).status for one in (first, second)] == ["completed", "withdrawn"]
+
+
+@pytest.mark.parametrize(
+    ("when_busy", "statuses"), [("interrupt", ["stopped", "completed"]), ("queue", ["completed", "completed"])]
+)
+async def test_a_message_that_comes_while_a_turn_runs(chat_harness, when_busy, statuses):
+    """The agent's busy policy is at work."""
+    gate = Gate()
+    chat = await chat_harness(answering(when_busy=when_busy), model=halting(gate))
+    first = await chat.start("Hi")
+    await gate.reached.wait()
+
+    second = await chat.start("no, wait")
+    await chat.settle()
+    gate.open()
+
+    assert [(await one.result()).status for one in (first, second)] == statuses
 
 
 async def test_nothing_to_steer(chat_harness):
