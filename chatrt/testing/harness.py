@@ -185,7 +185,11 @@ class ChatHarness(Sending):
             self._agents = _listed(agent)
         self._models.look()
         worker = Worker(self._agents, self._agent_id, self._setting, self._models)
-        await worker.start()
+        try:
+            await worker.start()
+        except BaseException:
+            await worker.kill()
+            raise
         self._worker = worker
 
     def connect(self, after: int = 0) -> Reader:

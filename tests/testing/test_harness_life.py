@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from chatrt import RecoveryPlan, current_turn
-from chatrt.errors import InvalidChunkError, ServerUnavailableError, UsageError
+from chatrt.errors import AgentMismatchError, InvalidChunkError, ServerUnavailableError, UsageError
 from chatrt.ids import CountingIds
 from chatrt.models import ScriptedModel
 from chatrt.stores import MemoryStore, SQLiteStore
@@ -309,6 +309,20 @@ async def test_a_chat_that_has_a_past_takes_no_other(chat_harness, store):
 
     with pytest.raises(UsageError, match="past"):
         await chat_harness(answering(), store=store, chat_id="c", messages=PAST)
+
+
+async def test_a_chat_of_another_agent(chat_harness, store):
+    """A harness that cannot serve the chat says so and leaves nothing running."""
+    chat = await chat_harness(answering(), store=store, chat_id="c")
+    await chat.drain()
+    other = answering()
+    other.id = "other"
+    before = asyncio.all_tasks()
+
+    with pytest.raises(AgentMismatchError):
+        await chat_harness(other, store=store, chat_id="c")
+
+    assert asyncio.all_tasks() == before
 
 
 async def test_two_harnesses_on_one_store(chat_harness):
