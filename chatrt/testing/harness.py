@@ -33,6 +33,9 @@ class ChatHarness(Sending):
     It is the real runtime on a memory store: real records with real numbers, real leases, a clock that stands still
     until `advance` moves it, and ids that count. A worker can be killed and another one started.
 
+    The agent runs in a copy of the context in which a worker is started: what a test has set of context variables until
+    then is what hooks, `run` and tools find.
+
     Args:
         agent: The agent, or all the agents that are served.
         agent_id: Whose chat this is, where several agents are served; by default the first one's.

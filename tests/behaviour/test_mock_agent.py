@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import pytest
@@ -176,6 +177,44 @@ async def test_regenerate_answers_again(chat_harness):
 
     assert [text_of(message) for message in chat.messages] == ["Hi", "second"]
     assert len(model.requests[1].messages) == 1
+
+
+# --- what a test puts in place
+
+
+class Orders:
+    """What the agent looks orders up in."""
+
+    def __init__(self, answer: str) -> None:
+        self.answer = answer
+
+
+orders: ContextVar[Orders] = ContextVar("orders", default=Orders("from the database"))
+
+
+@pytest.mark.behaviour(22)
+async def test_dependencies_can_be_replaced(chat_harness):
+    """A context variable that a test sets before it opens a harness is what run, hooks and tools find."""
+    seen: list[str] = []
+    agent = support(run=lambda turn: orders.get().answer, on_turn_start=lambda event: seen.append(orders.get().answer))
+    token = orders.set(Orders("from the test"))
+
+    chat = await chat_harness(agent)
+    orders.reset(token)
+
+    assert ((await chat.send("Hi")).text, seen) == ("from the test", ["from the test"])
+
+
+@pytest.mark.behaviour(22)
+async def test_a_model_can_be_replaced_by_its_name(chat_harness):
+    """The agent asks for a model by name and gets the test's, also after a crash."""
+    chat = await chat_harness(support(), model={MODEL: ScriptedModel(["one", "two"])})
+
+    first = await chat.send("Hi")
+    await chat.crash()
+    await chat.restart()
+
+    assert (first.text, (await chat.send("again")).text) == ("one", "two")
 
 
 # --- actions
