@@ -28,7 +28,8 @@ from chatrt.run_control import RunControl, current_run
 from chatrt.runtime import Session, SessionManager
 from chatrt.server import create_app
 from chatrt.serving import ServedSession, ServedTurn
-from chatrt.tools import Tool, ToolContext, tool
+from chatrt.skills import Skill, load_skills, skill_tools, skills_preamble
+from chatrt.tools import Tool, ToolContext, overlay_tools, tool
 from chatrt.turn import PipeResult, Turn, current_turn
 from chatrt.ui import ModelMessage, UIMessage, UIMessageChunk
 
@@ -64,6 +65,7 @@ __all__ = [
     "ServedTurn",
     "Session",
     "SessionManager",
+    "Skill",
     "SuspendEvent",
     "TextStream",
     "Tool",
@@ -82,6 +84,10 @@ __all__ = [
     "current_run",
     "current_turn",
     "has_tool_call",
+    "load_skills",
+    "overlay_tools",
+    "skill_tools",
+    "skills_preamble",
     "step_count_is",
     "stream_text",
     "to_litellm",

@@ -50,6 +50,7 @@
     |   +-- ServerUnavailableError  server-unavailable    503  a client cannot reach the server, or lost it for good
     +-- TurnFailedError             turn-failed           500  a client waited for an answer, and the turn failed
     +-- UsageError                  usage                 500  chatrt itself is used wrongly
+        +-- InvalidSkillError       invalid-skill         500  a SKILL.md is missing or says too little
 
 An exception's text is for logs. What a client reads is the code, a fixed text and an opaque id (D11); only a
 `PublicError` carries a text of its own to the outside.
@@ -57,6 +58,7 @@ An exception's text is for logs. What a client reads is the code, a fixed text a
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -548,3 +550,19 @@ class UsageError(ChatrtError):
     """chatrt is used wrongly by the program around it: a bug to fix, not a state to handle."""
 
     code = "usage"
+
+
+class InvalidSkillError(UsageError):
+    """A skill cannot be loaded.
+
+    Attributes:
+        file: Its `SKILL.md`.
+        field: The field of the front matter that is missing, if that is why.
+    """
+
+    code = "invalid-skill"
+
+    def __init__(self, file: Path, reason: str, *, field: str | None = None) -> None:
+        super().__init__(f"{file} is no skill: {reason}")
+        self.file = file
+        self.field = field

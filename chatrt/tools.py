@@ -333,6 +333,12 @@ def tool_map(tools: Iterable[Tool] | Mapping[str, Tool] | None) -> dict[str, Too
     return result
 
 
+def overlay_tools(base: Iterable[Tool], own: Iterable[Tool]) -> list[Tool]:
+    """Return the tools of `base` and then `own`, without those of `base` in whose place `own` puts another."""
+    replacing = tool_map(own)
+    return [*(item for item in base if item.name not in replacing), *replacing.values()]
+
+
 def _may_block(function: Callable[..., Any]) -> bool:
     called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
     return not (inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called))
