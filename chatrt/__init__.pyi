@@ -22,6 +22,7 @@ from chatrt.hooks import (
     TurnStartEvent,
     ValidateMessagesEvent,
 )
+from chatrt.mcp import MCPTools, mcp_server, mcp_tools
 from chatrt.models import FunctionModel, LiteLLMModel, Model, ScriptedModel, Usage, to_litellm
 from chatrt.pending_messages import PendingBatch, PendingMessage, PendingMessages
 from chatrt.run_control import RunControl, current_run
@@ -47,6 +48,7 @@ __all__ = [
     "History",
     "HydrateMessagesEvent",
     "LiteLLMModel",
+    "MCPTools",
     "Model",
     "ModelMessage",
     "PendingBatch",
@@ -85,6 +87,8 @@ __all__ = [
     "current_turn",
     "has_tool_call",
     "load_skills",
+    "mcp_server",
+    "mcp_tools",
     "overlay_tools",
     "skill_tools",
     "skills_preamble",

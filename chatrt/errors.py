@@ -46,6 +46,7 @@
     +-- ToolError                   tool-error            500
     |   +-- InvalidToolInputError   invalid-tool-input    400
     |   +-- NoSuchToolError         no-such-tool          400
+    |   +-- ToolServerUnavailableError  tool-server-unavailable  503  an MCP server cannot be reached, or is lost
     +-- RemoteError                 remote-error          502  a client got an answer it has no class for
     |   +-- ServerUnavailableError  server-unavailable    503  a client cannot reach the server, or lost it for good
     +-- TurnFailedError             turn-failed           500  a client waited for an answer, and the turn failed
@@ -498,6 +499,19 @@ class NoSuchToolError(ToolError):
         super().__init__(f"Model tried to call unavailable tool '{tool_name}'. {known}")
         self.tool_name = tool_name
         self.available = available
+
+
+class ToolServerUnavailableError(ToolError):
+    """The server that has the tool cannot be reached, or was lost before it answered."""
+
+    code = "tool-server-unavailable"
+    status = 503
+    retryable = True
+
+    def __init__(self, server: str, reason: str) -> None:
+        super().__init__(f"the MCP server {server} is not available: {reason}")
+        self.server = server
+        self.reason = reason
 
 
 # --- what clients meet ----------------------------------------------------------------------------------------------

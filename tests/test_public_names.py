@@ -35,9 +35,10 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_import_is_light():
-    """`import chatrt`, the runtime and the server load neither litellm nor a model provider's SDK."""
+    """`import chatrt`, the runtime and the server load neither litellm nor a model provider's SDK nor mcp."""
     code = (
-        "import sys, chatrt; chatrt.SessionManager; chatrt.create_app; print({'litellm', 'openai'} & set(sys.modules))"
+        "import sys, chatrt; chatrt.SessionManager; chatrt.create_app; "
+        "print({'litellm', 'openai', 'mcp'} & set(sys.modules))"
     )
 
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

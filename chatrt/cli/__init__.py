@@ -1,4 +1,4 @@
-"""The command line: `chatrt dev`, `serve`, `chat` and `version`.
+"""The command line: `chatrt dev`, `serve`, `chat`, `mcp` and `version`.
 
 Exit codes: 0 when all went well, also after SIGTERM and Ctrl-C; 1 when something failed on the way; 2 when the command
 line or the target is wrong.
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_dev(commands)
     _add_serve(commands)
     _add_chat(commands)
+    _add_mcp(commands)
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -99,3 +100,13 @@ def _add_chat(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     chat.add_argument("--agent", metavar="ID", help="the agent; needed with --url, and when a target has several")
     chat.add_argument("--id", metavar="CHAT", help="the chat to go on with; a new one by default")
     chat.add_argument("--store", metavar="URL", help="where a target keeps the chat (memory://)")
+
+
+def _add_mcp(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    mcp = commands.add_parser("mcp", help="serve agents as MCP tools over standard input and output")
+    mcp.add_argument("target", nargs="?", help=TARGET_HELP)
+    mcp.add_argument(
+        "--url", help="a chatrt server whose agents to serve, instead of a target; its key is CHATRT_SECRET_KEY"
+    )
+    mcp.add_argument("--agent", metavar="ID", action="append", help="an agent to serve; all of a target by default")
+    mcp.add_argument("--store", metavar="URL", help="where a target keeps the chats (memory://)")
