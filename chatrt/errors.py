@@ -249,7 +249,7 @@ class SessionClosedError(ConflictError):
 
 
 class SessionBusyError(ConflictError):
-    """A turn is running and the agent's busy policy is `reject`."""
+    """Something is unsettled, and what came in was to be taken only by an idle session (busy policy `reject`)."""
 
     code = "session-busy"
     retryable = True

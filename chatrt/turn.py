@@ -18,7 +18,7 @@ from chatrt.ui import ModelMessage, UIMessage, UIMessageChunk
 
 ClientDataT = TypeVar("ClientDataT")
 
-Trigger = Literal["message", "regenerate", "action", "preload", "data"]
+Trigger = Literal["message", "regenerate", "action", "preload", "switch", "data"]
 
 
 class ResponseWriter(Protocol):

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from chatrt.errors import MessageNotFoundError, UsageError
 from chatrt.history import History, NewToolResult, ToolCallRef
+from chatrt.ids import CountingIds
+from chatrt.message_tree import Node
 
 
 def user(message_id, text="hi"):
@@ -28,11 +30,31 @@ def ids(history):
     return [message["id"] for message in history.all()]
 
 
+def line(messages):
+    """The nodes of one branch, each named by `n-` and the id of its message."""
+    names = [f"n-{message['id']}" for message in messages]
+    return [Node(*one) for one in zip(names, [None, *names], messages, strict=False)]
+
+
+def saved(messages=None):
+    """A history that the store holds."""
+    nodes = line(four() if messages is None else messages)
+    return History.from_nodes(nodes, nodes[-1].node_id if nodes else None, ids=CountingIds())
+
+
 def state(history):
-    """What is tracked, with messages told by their ids."""
+    """What is to be written: `parent>id` for a new node and `=id` for one that went on, and the leaf if it moved."""
     changes = history.changes()
-    advanced = [index for index, _ in changes.advanced]
-    return changes.kept, advanced, [message["id"] for message in changes.added], changes.dropped
+    names = {f"n-{name}": name for name in ("u1", "a1", "u2", "a2")} | {None: ""}
+    names |= {node.node_id: node.message["id"] for node in changes.nodes}
+    writes = [
+        ("=" if node.node_id.startswith("n-") else f"{names[node.parent_id]}>") + node.message["id"]
+        for node in changes.nodes
+    ]
+    return writes, names[changes.leaf_id] if changes.leaf_moved else None
+
+
+NOTHING = ([], None)
 
 
 class TestReading:
@@ -66,18 +88,18 @@ class TestReading:
 
     def test_a_message_needs_an_id(self):
         """A message without id has no place in a history."""
-        nameless = {"id": "", "role": "user", "parts": []}
-        history = History(four())
-        for attempt in (
-            lambda: History([nameless]),
-            lambda: history.append(nameless),
-            lambda: history.advance(nameless),
-            lambda: history.replace("u1", nameless),
-            lambda: history.set([nameless]),
-        ):
-            with pytest.raises(UsageError):
-                attempt()
-        assert state(history) == (4, [], [], 0)
+        history = saved()
+        for nameless in ({"id": "", "role": "user", "parts": []}, {"id": ["u1"], "role": "user", "parts": []}):
+            for attempt in (
+                lambda bad: History([bad]),
+                history.append,
+                history.advance,
+                lambda bad: history.replace("u1", bad),
+                lambda bad: history.set([bad]),
+            ):
+                with pytest.raises(UsageError):
+                    attempt(nameless)
+        assert state(history) == NOTHING
 
 
 class TestToolCalls:
@@ -209,16 +231,18 @@ class TestChanging:
             lambda history: history.replace("nope", user("x")),
             lambda history: history.remove("nope"),
             lambda history: history.advance(user("nope")),
+            lambda history: history.switch_to("nope"),
+            lambda history: history.siblings("nope"),
         ],
     )
     def test_an_unknown_id_fails_visibly(self, attempt):
         """Naming a message that is not there raises and changes nothing (D4)."""
-        history = History(four())
+        history = saved()
         with pytest.raises(MessageNotFoundError) as raised:
             attempt(history)
         assert raised.value.message_id == "nope"
         assert ids(history) == ["u1", "a1", "u2", "a2"]
-        assert state(history) == (4, [], [], 0)
+        assert state(history) == NOTHING
 
     def test_changes_are_seen_by_the_next_read(self):
         """Several changes compose, each on what the one before left (D1)."""
@@ -232,104 +256,154 @@ class TestChanging:
 class TestTracking:
     def test_a_loaded_history_has_no_changes(self):
         """What the store holds already need not be written."""
-        assert state(History(four())) == (4, [], [], 0)
+        history = saved()
+        assert state(history) == NOTHING
+        assert not history.changes()
 
-    def test_an_unsaved_history_is_all_new(self):
-        """Messages the store does not hold are all to be written."""
-        assert state(History(four(), saved=False)) == (0, [], ["u1", "a1", "u2", "a2"], 0)
+    def test_a_history_of_messages_is_all_new(self):
+        """Messages the store does not hold are all to be written, each behind the one before it."""
+        assert state(History(four(), ids=CountingIds())) == ([">u1", "u1>a1", "a1>u2", "u2>a2"], "a2")
 
     def test_an_appended_message_is_added(self):
-        """An appended message is written behind the kept ones, once it is saved no more."""
-        history = History(four())
+        """An appended message is written behind the last one, once it is saved no more."""
+        history = saved()
         history.append(user("u3"))
-        assert state(history) == (4, [], ["u3"], 0)
+        assert state(history) == (["a2>u3"], "u3")
+        assert history.changes()
         history.mark_saved()
-        assert state(history) == (5, [], [], 0)
+        assert state(history) == NOTHING
 
     def test_an_advanced_message_is_no_new_branch(self):
         """A message that went on in place is written in place."""
-        history = History(four())
+        history = saved()
         answered = assistant("a1", call("output-available"))
         history.advance(answered)
-        assert history.changes().advanced == [(1, answered)]
-        assert state(history) == (4, [1], [], 0)
+        assert history.changes().nodes == [Node("n-a1", "n-u1", answered)]
+        assert state(history) == (["=a1"], None)
+        assert history.changes()
         history.mark_saved()
-        assert state(history) == (4, [], [], 0)
+        assert state(history) == NOTHING
 
     def test_advancing_an_added_message_is_part_of_adding_it(self):
         """A message that was never saved is written once, as it is now."""
-        history = History(four())
+        history = saved()
         history.append(assistant("a3"))
         grown = assistant("a3", call("input-available"))
         history.advance(grown)
-        assert state(history) == (4, [], ["a3"], 0)
-        assert history.changes().added == [grown]
+        assert state(history) == (["a2>a3"], "a3")
+        assert history.changes().nodes[0].message == grown
 
     def test_advancing_to_the_same_message_is_no_change(self):
         """The very same message needs no write."""
-        messages = four()
-        history = History(messages)
-        history.advance(messages[3])
-        assert state(history) == (4, [], [], 0)
+        history = saved()
+        history.advance(history.last)
+        assert state(history) == NOTHING
 
     def test_dropping_the_end_moves_the_leaf_back(self):
         """After an undo nothing is written but where the branch ends now."""
-        history = History(four())
+        history = saved()
         history.slice(0, -2)
-        assert state(history) == (2, [], [], 2)
+        assert state(history) == ([], "a1")
+        history.slice(0, 0)
+        assert state(history) == ([], "")
 
     def test_what_follows_a_rollback_is_a_new_branch(self):
         """Messages after a rollback are added behind what was kept."""
-        history = History(four())
+        history = saved()
         history.rollback_to("u1")
         history.append(assistant("a9"))
-        assert state(history) == (1, [], ["a9"], 3)
+        assert state(history) == (["u1>a9"], "a9")
 
     def test_an_edit_starts_a_new_branch_at_its_place(self):
         """A replaced message and all behind it are written anew."""
-        history = History(four())
+        history = saved()
         history.replace("u2", user("u2", "edited"))
-        assert state(history) == (2, [], ["u2", "a2"], 2)
+        assert state(history) == (["a1>u2", "u2>a2"], "a2")
 
     def test_replacing_by_an_equal_message_is_no_change(self):
         """An edit that changes nothing starts no branch."""
-        history = History(four())
+        history = saved()
         history.replace("u2", user("u2"))
-        assert state(history) == (4, [], [], 0)
+        assert state(history) == NOTHING
+
+    def test_replacing_an_unsaved_message_leaves_no_trace(self):
+        """A message that is edited before it was ever saved is written once, as it is now."""
+        history = saved()
+        history.append(user("u3"))
+        history.append(assistant("a3"))
+        history.replace("u3", user("u3", "edited"))
+        assert state(history) == (["a2>u3", "u3>a3"], "a3")
+        assert history.siblings("u3") == [user("u3", "edited")]
+
+    def test_editing_every_message_costs_one_branch(self):
+        """However many messages are edited in one go, each is written once."""
+        history = saved()
+        for message in history.all():
+            history.replace(message["id"], {**message, "metadata": "seen"})
+        assert state(history) == ([">u1", "u1>a1", "a1>u2", "u2>a2"], "a2")
 
     def test_a_removed_message_starts_a_new_branch_at_its_place(self):
         """What stood behind a removed message is written anew."""
-        history = History(four())
+        history = saved()
         history.remove("a1")
-        assert state(history) == (1, [], ["u2", "a2"], 3)
+        assert state(history) == (["u1>u2", "u2>a2"], "a2")
+
+    def test_removing_an_unsaved_message_leaves_no_trace(self):
+        """What is removed before it was ever saved is never written."""
+        history = saved()
+        history.append(user("u3", "not fit to be stored"))
+        history.append(assistant("a3"))
+        history.remove("u3")
+        assert state(history) == (["a2>a3"], "a3")
+        assert history.siblings("a3") == [assistant("a3")]
 
     def test_keeping_the_end_is_a_new_branch_from_the_root(self):
         """When the first messages go, all that stay are written anew."""
-        history = History(four())
+        history = saved()
         history.slice(-2)
-        assert state(history) == (0, [], ["u2", "a2"], 4)
+        assert state(history) == ([">u2", "u2>a2"], "a2")
 
     def test_set_keeps_the_beginning_that_is_the_same(self):
         """Equal messages at the beginning are kept, the rest is written anew."""
-        history = History(four())
+        history = saved()
         history.set([user("u1"), assistant("a1"), user("u9")])
-        assert state(history) == (2, [], ["u9"], 2)
+        assert state(history) == (["a1>u9"], "u9")
 
-    def test_a_branch_forgets_what_advanced_behind_its_start(self):
-        """What advanced in place and then left the branch is not written in place."""
-        history = History(four())
-        history.advance(assistant("a1", call("output-available")))
+    def test_set_again_and_again_writes_only_what_stands_in_the_end(self):
+        """What was set and set again before it was ever saved is never written."""
+        history = saved()
+        for number in range(5):
+            history.set([user("u1"), assistant("a9"), user(f"x{number}")])
+        assert state(history) == (["u1>a9", "a9>x4"], "x4")
+
+    def test_set_to_a_known_branch_follows_it(self):
+        """Messages that another branch holds at the same place are not written again."""
+        history = saved()
+        others = [user("u1"), assistant("b1"), user("b2")]
+        history.set(others)
+        history.mark_saved()
+        history.set(four())
+        assert state(history) == ([], "a2")
+        history.mark_saved()
+        history.set([*others, assistant("b3")])
+        assert [node.message["id"] for node in history.changes().nodes] == ["b3"]
+
+    def test_what_advanced_is_written_also_on_a_branch_that_was_left(self):
+        """A message that went on in place and then left the active branch stays what it became."""
+        history = saved()
         history.advance(assistant("a2", call("output-available")))
         history.rollback_to("u2")
-        assert state(history) == (3, [1], [], 1)
+        assert state(history) == (["=a2"], "u2")
 
     def test_restore_undoes_everything_since_the_checkpoint(self):
         """A failed action leaves messages and tracking as they were before it (D20)."""
-        history = History(four())
+        history = saved()
         history.append(user("u3"))
         history.advance(assistant("a1", call("output-available")))
         before, tracked = history.all(), state(history)
         checkpoint = history.checkpoint()
+        history.advance(assistant("a1", call("output-error")))
+        history.replace("u3", user("u3", "edited"))
         history.rollback_to("u1")
         history.append(user("x"))
         history.set([])
@@ -339,13 +413,28 @@ class TestTracking:
 
     def test_a_checkpoint_can_be_restored_more_than_once(self):
         """What happens after a restore does not reach into the checkpoint."""
-        history = History(four())
+        history = saved()
         checkpoint = history.checkpoint()
         for _ in range(2):
             history.append(user("x"))
             history.advance(assistant("a1", call("output-available")))
             history.restore(checkpoint)
-            assert state(history) == (4, [], [], 0)
+            assert state(history) == NOTHING
+
+    def test_nothing_goes_back_behind_a_save(self):
+        """A checkpoint from before a save, or from after the one restored to, is refused."""
+        history = saved()
+        early = history.checkpoint()
+        history.append(user("x"))
+        late = history.checkpoint()
+        history.restore(early)
+        with pytest.raises(UsageError):
+            history.restore(late)
+        history.append(user("y"))
+        history.mark_saved()
+        with pytest.raises(UsageError):
+            history.restore(early)
+        assert ids(history)[-1] == "y"
 
 
 class CountedMessage(dict):
@@ -371,7 +460,8 @@ class CountedMessage(dict):
 @pytest.mark.parametrize("length", [10, 10_000])
 def test_a_turn_costs_the_same_however_long_the_history_is(length):
     """Appending, advancing, undoing and tracking look at as many messages in a long history as in a short one."""
-    history = History([CountedMessage(user(f"m{index}")) for index in range(length)])
+    nodes = line([CountedMessage(user(f"m{index}")) for index in range(length)])
+    history = History.from_nodes(nodes, nodes[-1].node_id)
     CountedMessage.reads = 0
     history.append(CountedMessage(user("u")))
     history.append(CountedMessage(assistant("a")))
@@ -380,6 +470,9 @@ def test_a_turn_costs_the_same_however_long_the_history_is(length):
     history.mark_saved()
     history.slice(0, -1)
     history.rollback_to("u")
+    checkpoint = history.checkpoint()
+    history.append(CountedMessage(assistant("b")))
+    history.restore(checkpoint)
     history.changes()
     assert CountedMessage.reads < 15
 
@@ -395,27 +488,65 @@ COMMANDS = st.lists(
         st.tuples(st.just("replace"), MESSAGE_IDS, MESSAGES),
         st.tuples(st.just("remove"), MESSAGE_IDS),
         st.tuples(st.just("set"), st.lists(MESSAGES, max_size=4)),
+        st.tuples(st.just("switch_to"), MESSAGE_IDS),
         st.tuples(st.just("mark_saved")),
+        st.tuples(st.just("restore")),
     ),
-    max_size=12,
+    max_size=14,
 )
 
 
-@given(st.lists(MESSAGES, max_size=4), COMMANDS)
-def test_what_is_written_makes_the_store_hold_the_history(start, commands):
-    """The saved messages with the changes applied are always the history."""
-    history = History(start)
-    saved = list(start)
+class Rows:
+    """A store's nodes and leaf, which takes only what the store contract allows."""
+
+    def __init__(self):
+        self.nodes = {}
+        self.leaf = None
+
+    def write(self, changes):
+        for node in changes.nodes:
+            assert node.parent_id is None or node.parent_id in self.nodes
+            assert node.node_id not in self.nodes or self.nodes[node.node_id].parent_id == node.parent_id
+            self.nodes[node.node_id] = node
+        assert changes.leaf_id is None or changes.leaf_id in self.nodes
+        assert changes.leaf_moved is (changes.leaf_id != self.leaf)
+        self.leaf = changes.leaf_id
+
+    def copy(self):
+        copy = Rows()
+        copy.nodes, copy.leaf = dict(self.nodes), self.leaf
+        return copy
+
+    def reloaded(self):
+        return History.from_nodes(list(self.nodes.values()), self.leaf)
+
+
+def all_siblings(history):
+    """What stands at every place of the active branch, and how each is named."""
+    return [history.siblings(message["id"]) for message in history.all()], history.branches()
+
+
+@given(COMMANDS)
+def test_what_is_written_makes_the_store_hold_the_history(commands):
+    """The store with the changes applied always holds the history and its branches, whatever was done and undone."""
+    history, rows = History(), Rows()
+    checkpoint, before = history.checkpoint(), all_siblings(history)
     for name, *arguments in commands:
         try:
-            getattr(history, name)(*arguments)
+            if name == "restore":
+                history.restore(checkpoint)
+                assert all_siblings(history) == before
+            elif name == "mark_saved":
+                rows.write(history.changes())
+                history.mark_saved()
+                assert not history.changes()
+                checkpoint, before = history.checkpoint(), all_siblings(history)
+            else:
+                getattr(history, name)(*arguments)
         except MessageNotFoundError:
             continue
-        if name == "mark_saved":
-            saved = history.all()
-        changes = history.changes()
-        written = saved[: changes.kept]
-        for index, message in changes.advanced:
-            written[index] = message
-        assert written + changes.added == history.all()
-        assert changes.kept + changes.dropped == len(saved)
+        written = rows.copy()
+        written.write(history.changes())
+        reloaded = written.reloaded()
+        assert reloaded.all() == history.all()
+        assert all_siblings(reloaded) == all_siblings(history)

@@ -1,9 +1,10 @@
-"""An action: a typed command that changes the history, and may answer; it is not a turn."""
+"""What changes the history and is not a turn: actions of the application's own, and the switch to another branch."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from chatrt.errors import ForbiddenChangeError
 from chatrt.hooks import ActionEvent, HydrateMessagesEvent
 from chatrt.runtime.calling import call
 from chatrt.runtime.turns import checked_history
@@ -83,3 +84,23 @@ class ActionWork(Work):
                 response=self.turn.response,
             ),
         )
+
+
+class SwitchWork(Work):
+    """A `switch` record being served: another branch of the history becomes the active one."""
+
+    def interrupt(self, reason: str) -> None:
+        """Go on: a newer message undoes no switch (D7)."""
+
+    async def perform(self) -> Outcome:
+        """Serve the record; one that fails changes nothing (D20)."""
+        if self.stop_signal.is_set():
+            return Stopped(self.stop_reason)
+        try:
+            self.parse_client_data()
+            if self.context.agent.hooks.hydrate_messages is not None:
+                raise ForbiddenChangeError("the application keeps the branches of this chat", path="/kind")
+            self.context.history.switch_to(self.body["messageId"])
+        except Exception as error:
+            return Failed(error)
+        return Completed()

@@ -131,8 +131,7 @@ async def tell_turn_complete(
     if problem is not None:
         logger.error("on_turn_complete made a history that cannot be stored; it is dropped", exc_info=problem)
         await context.forget_changes()
-    changes = context.history.changes()
-    if changes.added or changes.advanced or changes.dropped:
+    if context.history.changes():
         await context.commit([])
 
 

@@ -70,6 +70,13 @@ class Inbox:
         check(action)
         return await self._append("action", {"action": action}, client_data, part_id)
 
+    async def switch_branch(self, message_id: str, *, client_data: Any = None, part_id: str | None = None) -> Appended:
+        """Ask for another branch to be the active one, as `History.switch_to` does it.
+
+        Whether the message is there shows when it is served.
+        """
+        return await self._append("switch", {"messageId": message_id}, client_data, part_id)
+
     async def send_data(self, data: Any, *, client_data: Any = None, part_id: str | None = None) -> Appended:
         """Append JSON for an agent that is served by a loop of its own; no part of the conversation."""
         check(data)

@@ -2,7 +2,7 @@
 
 boot        load what is stored, close what a dead run left
 next        wait for the next record of `.in`
-handle      serve it as a turn, an action or a preload
+handle      serve it as a turn, an action, a switch or a preload
 idle        nothing came for a while: the run is suspended, gives the lease back and leaves memory
 """
 
@@ -17,7 +17,7 @@ from chatrt.errors import StaleEpochError, StoreError
 from chatrt.history import History
 from chatrt.ids import Ids
 from chatrt.run_control import enter_run
-from chatrt.runtime.actions import ActionWork
+from chatrt.runtime.actions import ActionWork, SwitchWork
 from chatrt.runtime.arrivals import Arrivals
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.control import Control
@@ -36,7 +36,7 @@ from chatrt.runtime.steering import tell_received
 from chatrt.runtime.turns import TurnWork
 from chatrt.runtime.work import Failed, HandedOn, Work
 from chatrt.serving import ServedSession
-from chatrt.stores import Lease, Node, Record
+from chatrt.stores import Lease, Record
 from chatrt.turn import Trigger, enter_turn
 
 logger = logging.getLogger("chatrt.runtime")
@@ -45,6 +45,7 @@ KINDS: dict[str, type[Work]] = {
     "message": TurnWork,
     "regenerate": TurnWork,
     "action": ActionWork,
+    "switch": SwitchWork,
     "preload": PreloadWork,
     "data": DataWork,
 }
@@ -130,7 +131,7 @@ class Run:
         live = self._live
         snapshot = await live.store.load_snapshot(live.row.key)
         live.outbox.resume_from(snapshot.out_last_seq)
-        live.history = History(node.message for node in snapshot.nodes)
+        live.history = History.from_nodes(await live.load_nodes(snapshot), snapshot.leaf_id, ids=self._ids)
         state = DurableState.from_json(snapshot.state)
         resumed = is_resumable(state, self._clock.now())
         run_id = state.run_id if resumed else self._ids.new("run")
@@ -152,11 +153,10 @@ class Run:
             writer=OutboxWriter(live.outbox, self._flusher, self.lease, self._give_up),
             default_client_data=live.row.client_data,
             continuation=state.runs > (1 if resumed else 0),
-            load_nodes=self._load_nodes,
+            forget_changes=self._reload_history,
             arrivals=self._arrivals,
             loop=self._custom_loop(control),
             on_turn_start=self._on_turn_start,
-            nodes=[node.node_id for node in snapshot.nodes],
             turns=state.run_turns if resumed else 0,
             settled_seq=snapshot.settled_seq,
             in_cursor=snapshot.in_cursor,
@@ -178,8 +178,9 @@ class Run:
             return None
         return CustomLoop(serve, lambda: ServedSession(control, self._live.history), control, self._clock)
 
-    async def _load_nodes(self) -> list[Node]:
-        return (await self._live.store.load_snapshot(self._live.row.key)).nodes
+    async def _reload_history(self) -> None:
+        snapshot = await self._live.store.load_snapshot(self._live.row.key)
+        self._context.history.load(await self._live.load_nodes(snapshot), snapshot.leaf_id)
 
     async def _recover(self, unfinished: UnfinishedTurn | None) -> None:
         if unfinished is None:
@@ -298,7 +299,8 @@ class Run:
         await self._end()
 
     def _on_turn_start(self, in_seq: int, trigger: Trigger, message_id: str) -> None:
-        self._live.running = RunningTurn(in_seq, trigger, message_id, self._context.history.all())
+        history = self._context.history
+        self._live.running = RunningTurn(in_seq, trigger, message_id, history.all(), history.branches())
 
     # --- leave
 

@@ -15,7 +15,7 @@ from chatrt.ids import Ids
 from chatrt.pending_messages import PendingMessage
 from chatrt.runtime.inbox import Inbox
 from chatrt.runtime.outbox import Outbox
-from chatrt.stores import Cursors, Record, SessionKey, SessionRow, Snapshot, Store
+from chatrt.stores import Cursors, Node, Record, SessionKey, SessionRow, Snapshot, Store
 from chatrt.turn import Trigger
 from chatrt.ui import UIMessage
 
@@ -31,12 +31,14 @@ class RunningTurn:
         trigger: What kind of input that is.
         message_id: The message it makes.
         messages: The history as it began: with the question, without the answer.
+        branches: Where these have alternatives, as `History.branches` tells it.
     """
 
     in_seq: int
     trigger: Trigger
     message_id: str
     messages: list[UIMessage]
+    branches: dict[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +66,13 @@ class SessionState(Position):
         messages: What the running turn stands on, its question included; when none runs, all that is committed. What is
             read of `.out` after `cursor` came after these messages.
         pending: User messages that wait for their turn.
+        branches: Where the messages have alternatives, as `History.branches` tells it. Empty for an agent that
+            hydrates: the application owns the tree then.
     """
 
     messages: list[UIMessage]
     pending: list[PendingMessage]
+    branches: dict[str, list[str]]
 
 
 class LiveSession:
@@ -84,6 +89,12 @@ class LiveSession:
         self.arrived = asyncio.Event()
         self.run_task: asyncio.Task[None] | None = None
         self.last_in_seq = 0
+
+    async def load_nodes(self, snapshot: Snapshot) -> list[Node]:
+        """Read what a history is made of: the whole tree where it has branches, unless the application owns them."""
+        if snapshot.branched and self.agent.hooks.hydrate_messages is None:
+            return await self.store.load_tree(self.row.key)
+        return snapshot.nodes
 
 
 class Session:
@@ -138,16 +149,17 @@ class Session:
         """Read the messages and the cursors that belong to them."""
         before = self._live.running
         snapshot = await self._live.store.load_snapshot(self.key)
-        messages = [node.message for node in snapshot.nodes]
+        history = History.from_nodes(await self._live.load_nodes(snapshot), snapshot.leaf_id)
         if self._live.run_task is None:
-            self._live.history = History(messages)
+            self._live.history = history
+        messages, branches, taken_up = history.all(), history.branches(), snapshot.in_cursor
         running = self._live.running or before
-        taken_up = snapshot.in_cursor
         if running is not None and running.in_seq > snapshot.in_cursor:
-            messages, taken_up = list(running.messages), running.in_seq
+            messages, branches, taken_up = list(running.messages), running.branches, running.in_seq
         position = self._position(snapshot)
         return SessionState(
             messages=messages,
+            branches=branches,
             pending=await self._pending(taken_up, snapshot),
             cursor=position.cursor,
             in_cursor=position.in_cursor,

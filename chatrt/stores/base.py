@@ -18,9 +18,26 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from chatrt.errors import StaleEpochError
-from chatrt.ui import UIMessage
+from chatrt.message_tree import Node
 
-InKind = Literal["message", "regenerate", "action", "stop", "close", "preload", "edit", "withdraw", "data"]
+InKind = Literal[
+    "message",
+    "regenerate",
+    "action",
+    "stop",
+    "close",
+    "preload",
+    "switch",
+    "write",
+    "edit",
+    "withdraw",
+    "handover",
+    "data",
+]
+BUSY_KINDS: tuple[InKind, ...] = ("message", "regenerate", "action")
+"""The kinds of `.in` records that make a session busy as long as they are unsettled."""
+
+
 OutKind = Literal["chunk", "turn-start", "turn-complete", "upgrade"]
 SessionStatus = Literal["open", "closed"]
 
@@ -118,21 +135,6 @@ class Lease:
     expires_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A message in the tree of a session (D14).
-
-    Attributes:
-        node_id: Names the row; a message id may stand in several nodes, on different branches.
-        parent_id: The node before it on its branch, None for the first.
-        message: The UI message.
-    """
-
-    node_id: str
-    parent_id: str | None
-    message: UIMessage
-
-
 class Cursors(NamedTuple):
     """Where the streams of a session stand, read in one transaction; the fields are those of `Snapshot`."""
 
@@ -155,6 +157,7 @@ class Snapshot:
         out_first_seq: The oldest `.out` record that is kept.
         out_last_seq: The newest `.out` record.
         state: The runtime's own durable state of the session, JSON-shaped; `{}` at first.
+        branched: Whether there are nodes beside those of the active branch; `load_tree` reads them.
     """
 
     nodes: list[Node]
@@ -164,6 +167,12 @@ class Snapshot:
     out_first_seq: int
     out_last_seq: int
     state: dict[str, Any]
+    branched: bool
+
+    @property
+    def leaf_id(self) -> str | None:
+        """The node the active branch ends with; None for an empty history."""
+        return self.nodes[-1].node_id if self.nodes else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,12 +266,18 @@ class Store(Protocol):
 
     # --- .in
 
-    async def append_in(self, key: SessionKey, record: NewRecord, *, part_id: str | None, at: float) -> Appended:
+    async def append_in(
+        self, key: SessionKey, record: NewRecord, *, part_id: str | None, at: float, only_if_idle: bool = False
+    ) -> Appended:
         """Append to the inbox, once for each part id; a repeat returns the first seq, whatever its body.
+
+        With `only_if_idle` nothing is appended while records of `BUSY_KINDS` stand after the committed cursor; that is
+        looked at in the same transaction.
 
         Raises:
             SessionNotFoundError: If there is no such session.
             SessionClosedError: If it is closed (a repeat of an older part id still gets its seq).
+            SessionBusyError: If it was to be idle and is not (a repeat of an older part id still gets its seq).
         """
         ...
 
@@ -354,6 +369,15 @@ class Store(Protocol):
 
     async def load_snapshot(self, key: SessionKey) -> Snapshot:
         """Read the active branch and its cursors in one transaction.
+
+        Raises:
+            SessionNotFoundError: If there is no such session.
+            UnreadableRecordError: If something stored cannot be read.
+        """
+        ...
+
+    async def load_tree(self, key: SessionKey) -> list[Node]:
+        """Read the nodes of all branches in order of creation: as commits brought them, so parents before children.
 
         Raises:
             SessionNotFoundError: If there is no such session.

@@ -12,6 +12,7 @@ from typing import Any
 
 from chatrt.codec import dumps, loads
 from chatrt.errors import (
+    SessionBusyError,
     SessionClosedError,
     SessionNotFoundError,
     StaleEpochError,
@@ -19,6 +20,7 @@ from chatrt.errors import (
     UsageError,
 )
 from chatrt.stores.base import (
+    BUSY_KINDS,
     Appended,
     Commit,
     Cursors,
@@ -90,6 +92,9 @@ class _Stored:
 
     def is_free(self, at: float) -> bool:
         return self.owner is None or self.expires_at < at
+
+    def is_busy(self) -> bool:
+        return any(record.kind in BUSY_KINDS for _, record in self.inbox[self.in_cursor :])
 
     def has_work(self) -> bool:
         return len(self.inbox) > self.in_cursor or self.out_last > self.settled_seq
@@ -183,12 +188,16 @@ class MemoryStore:
 
     # --- .in
 
-    async def append_in(self, key: SessionKey, record: NewRecord, *, part_id: str | None, at: float) -> Appended:
+    async def append_in(
+        self, key: SessionKey, record: NewRecord, *, part_id: str | None, at: float, only_if_idle: bool = False
+    ) -> Appended:
         stored = self._get(key)
         if part_id is not None and part_id in stored.parts:
             return Appended(stored.parts[part_id], repeated=True)
         if stored.status == "closed":
             raise SessionClosedError(key.chat_id)
+        if only_if_idle and stored.is_busy():
+            raise SessionBusyError(key.chat_id)
         stored.inbox.append((to_millis(at), record))
         stored.updated_at = at
         seq = len(stored.inbox)
@@ -308,7 +317,12 @@ class MemoryStore:
             out_first_seq=stored.out_first,
             out_last_seq=stored.out_last,
             state=loads(stored.state),
+            branched=len(stored.nodes) > len(nodes),
         )
+
+    async def load_tree(self, key: SessionKey) -> list[Node]:
+        nodes = self._get(key).nodes
+        return [Node(node_id, parent_id, loads(message)) for node_id, (parent_id, message) in nodes.items()]
 
 
 def _append_out(stored: _Stored, records: Sequence[NewRecord], at: float) -> int:

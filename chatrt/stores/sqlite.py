@@ -26,6 +26,7 @@ from chatrt.stores.base import (
     Cursors,
     Lease,
     NewRecord,
+    Node,
     OutPage,
     Record,
     SessionKey,
@@ -199,8 +200,11 @@ class SQLiteStore:
 
     # --- .in
 
-    async def append_in(self, key: SessionKey, record: NewRecord, *, part_id: str | None, at: float) -> Appended:
-        return await self._write(writes.append_in, key, record, part_id, at)
+    async def append_in(
+        self, key: SessionKey, record: NewRecord, *, part_id: str | None, at: float, only_if_idle: bool = False
+    ) -> Appended:
+        append = partial(writes.append_in, key=key, record=record, part_id=part_id, at=at, only_if_idle=only_if_idle)
+        return await self._write(append)
 
     async def read_in(self, key: SessionKey, *, after: int, limit: int = 100) -> list[Record]:
         query = partial(reads.read_in, key=key, after=after, limit=limit)
@@ -247,3 +251,6 @@ class SQLiteStore:
 
     async def load_snapshot(self, key: SessionKey) -> Snapshot:
         return await self._read_large(lambda connection: reads.load_snapshot(connection, key))
+
+    async def load_tree(self, key: SessionKey) -> list[Node]:
+        return await self._read_large(lambda connection: reads.load_tree(connection, key))

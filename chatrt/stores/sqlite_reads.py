@@ -62,6 +62,14 @@ WITH RECURSIVE branch (id, parent_id, depth) AS (
 SELECT n.node_id, n.parent_id, n.body FROM branch b JOIN nodes n ON n.rowid = b.id ORDER BY b.depth DESC
 """
 
+# Looked up in the index by node ids, and no further than the branch is long.
+_BRANCHED = "SELECT EXISTS (SELECT 1 FROM nodes WHERE sid = ? LIMIT 1 OFFSET ?)"
+
+_TREE = """
+SELECT n.node_id, n.parent_id, n.body FROM nodes n JOIN sessions s ON s.sid = n.sid
+WHERE s.tenant = ? AND s.chat_id = ? ORDER BY n.rowid
+"""
+
 _CURSORS = """
 SELECT h.in_cursor, h.settled_seq, h.in_last, h.out_first, h.out_last FROM sessions s JOIN heads h ON h.sid = s.sid
 WHERE s.tenant = ? AND s.chat_id = ?
@@ -155,6 +163,7 @@ def load_snapshot(connection: sqlite3.Connection, key: SessionKey) -> Snapshot:
             raise SessionNotFoundError(key.chat_id)
         sid, in_cursor, settled_seq, last_in_seq, out_first_seq, out_last_seq, leaf_id, state = heads[0]
         branch = connection.execute(_BRANCH, (sid, leaf_id)).fetchall() if leaf_id is not None else []
+        branched: int = connection.execute(_BRANCHED, (sid, len(branch))).fetchall()[0][0]
     finally:
         connection.execute("ROLLBACK")
     if leaf_id is not None and (not branch or branch[0][1] is not None):
@@ -168,7 +177,23 @@ def load_snapshot(connection: sqlite3.Connection, key: SessionKey) -> Snapshot:
         out_first_seq=out_first_seq,
         out_last_seq=out_last_seq,
         state=_load(state, key, "its state"),
+        branched=bool(branched),
     )
+
+
+def load_tree(connection: sqlite3.Connection, key: SessionKey) -> list[Node]:
+    connection.execute("BEGIN")
+    try:
+        _head(connection, key)
+        rows = connection.execute(_TREE, (key.tenant, key.chat_id)).fetchall()
+    finally:
+        connection.execute("ROLLBACK")
+    seen: set[str | None] = {None}
+    for node_id, parent_id, _ in rows:
+        if parent_id not in seen:
+            raise UnreadableRecordError(f"the messages of session {key.chat_id!r}", f"node {parent_id!r} is missing")
+        seen.add(node_id)
+    return [Node(node_id, parent_id, _load(body, key, f"node {node_id}")) for node_id, parent_id, body in rows]
 
 
 def _head(connection: sqlite3.Connection, key: SessionKey) -> tuple[int, int, int]:

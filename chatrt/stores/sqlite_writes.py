@@ -14,8 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatrt.codec import dumps, pack
-from chatrt.errors import SessionClosedError, SessionNotFoundError, StaleEpochError, UsageError
-from chatrt.stores.base import Appended, Commit, Lease, NewRecord, SessionKey, SessionRow
+from chatrt.errors import (
+    SessionBusyError,
+    SessionClosedError,
+    SessionNotFoundError,
+    StaleEpochError,
+    UsageError,
+)
+from chatrt.stores.base import BUSY_KINDS, Appended, Commit, Lease, NewRecord, SessionKey, SessionRow
 from chatrt.stores.sqlite_reads import find_session
 from chatrt.stores.sqlite_writer import undone_on_error
 
@@ -26,12 +32,16 @@ INSERT INTO sessions (tenant, chat_id, agent, created_at, metadata, client_data)
 ON CONFLICT (tenant, chat_id) DO NOTHING
 """
 
-_APPEND_IN = """
+_BUSY = ", ".join(f"'{kind}'" for kind in BUSY_KINDS)
+
+_APPEND_IN = f"""
 INSERT INTO inbox (sid, seq, at, kind, part_id, body)
 SELECT s.sid, h.in_last + 1, :at, :kind, :part_id, :body
 FROM sessions s JOIN heads h ON h.sid = s.sid
 WHERE s.tenant = :tenant AND s.chat_id = :chat_id AND s.status = 'open'
     AND NOT EXISTS (SELECT 1 FROM inbox WHERE sid = s.sid AND part_id = :part_id)
+    AND NOT (:only_if_idle
+        AND EXISTS (SELECT 1 FROM inbox WHERE sid = s.sid AND seq > h.in_cursor AND kind IN ({_BUSY})))
 RETURNING seq
 """
 
@@ -132,17 +142,23 @@ def delete_session(connection: sqlite3.Connection, key: SessionKey) -> bool:
 
 
 def append_in(
-    connection: sqlite3.Connection, key: SessionKey, record: NewRecord, part_id: str | None, at: float
+    connection: sqlite3.Connection,
+    *,
+    key: SessionKey,
+    record: NewRecord,
+    part_id: str | None,
+    at: float,
+    only_if_idle: bool,
 ) -> Appended:
-    parameters = _named(key, kind=record.kind, body=record.body, part_id=part_id, at=at)
+    parameters = _named(key, kind=record.kind, body=record.body, part_id=part_id, at=at, only_if_idle=only_if_idle)
     rows = _rows(connection, _APPEND_IN, parameters)
     if rows:
         return Appended(rows[0][0], repeated=False)
-    _require_session(connection, key)
+    session = _require_session(connection, key)
     rows = _rows(connection, _FIND_PART, _named(key, part_id=part_id))
     if rows:
         return Appended(rows[0][0], repeated=True)
-    raise SessionClosedError(key.chat_id)
+    raise SessionClosedError(key.chat_id) if session.status == "closed" else SessionBusyError(key.chat_id)
 
 
 def acquire_lease(

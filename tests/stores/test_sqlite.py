@@ -209,6 +209,23 @@ async def test_unreadable_messages(filled, damage, told):
     await store.close()
 
 
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("UPDATE nodes SET body = CAST('{' AS BLOB) WHERE node_id = 'b'", "node b"),
+        ("DELETE FROM nodes WHERE node_id = 'a'", "node 'a' is missing"),
+    ],
+)
+async def test_unreadable_tree(filled, damage, told):
+    """Branches that cannot be read whole are an error that names the place."""
+    change(filled, damage)
+    store = await opened(filled)
+
+    with pytest.raises(UnreadableRecordError, match=told):
+        await store.load_tree(CHAT)
+    await store.close()
+
+
 @pytest.mark.parametrize("body", ["zeroblob(40)", "x'c1'", "x'9192a1616162'", "x'91a161'"])
 async def test_unreadable_records(filled, body):
     """Records on `.out` that cannot be decoded are an error that names the place; none is skipped."""

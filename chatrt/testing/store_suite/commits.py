@@ -53,6 +53,7 @@ class CommitCases(StoreCase):
             out_first_seq=1,
             out_last_seq=5,
             state={"usage": 7},
+            branched=False,
         )
         records = (await store.read_out(CHAT, after=3)).records
         assert [(record.seq, record.kind) for record in records] == [(4, "chunk"), (5, "turn-complete")]

@@ -11,6 +11,7 @@ from chatrt.stores.base import Node, Snapshot, Store
 from chatrt.testing.store_suite.setting import (
     CHAT,
     NOW,
+    OTHER,
     StoreCase,
     a_commit,
     branch,
@@ -31,7 +32,14 @@ class HistoryCases(StoreCase):
         await create(store)
 
         assert await store.load_snapshot(CHAT) == Snapshot(
-            nodes=[], in_cursor=0, settled_seq=0, last_in_seq=0, out_first_seq=1, out_last_seq=0, state={}
+            nodes=[],
+            in_cursor=0,
+            settled_seq=0,
+            last_in_seq=0,
+            out_first_seq=1,
+            out_last_seq=0,
+            state={},
+            branched=False,
         )
 
     async def test_unknown_session(self, store: Store) -> None:
@@ -122,6 +130,69 @@ class HistoryCases(StoreCase):
         await store.commit(lease, a_commit([], leaf="3"), at=NOW)
         assert await message_ids(store) == ["m-1", "m-2", "m-3"]
 
+    async def test_branched(self, store: Store) -> None:
+        """A snapshot tells whether there are nodes beside the active branch, be it in front of them or elsewhere."""
+
+        async def branched() -> bool:
+            return (await store.load_snapshot(CHAT)).branched
+
+        lease = await lease_of(store)
+        assert await branched() is False
+        await store.commit(lease, a_commit(branch(1, 3)), at=NOW)
+        assert await branched() is False
+        await store.commit(lease, a_commit([], leaf="2"), at=NOW)
+        assert await branched() is True
+        await store.commit(lease, a_commit([]), at=NOW)
+        assert await branched() is True
+        await store.commit(lease, a_commit([], leaf="3"), at=NOW)
+        assert await branched() is False
+        await store.commit(lease, a_commit([node("b", "1")]), at=NOW)
+        assert await branched() is True
+
+    async def test_branches_of_others(self, store: Store) -> None:
+        """Nodes of another session make no branches here, and are not in the tree."""
+        other = await lease_of(store, OTHER)
+        await store.commit(other, a_commit(branch(1, 9), leaf="2"), at=NOW)
+        lease = await lease_of(store)
+        await store.commit(lease, a_commit(branch(1, 2)), at=NOW)
+
+        assert (await store.load_snapshot(CHAT)).branched is False
+        assert await store.load_tree(CHAT) == branch(1, 2)
+
+    async def test_tree(self, store: Store) -> None:
+        """The tree has the nodes of all branches, in the order they were written first, whatever is active."""
+        lease = await lease_of(store)
+        assert await store.load_tree(CHAT) == []
+        await store.commit(lease, a_commit([node("9", None), node("5", "9")]), at=NOW)
+        await store.commit(lease, a_commit([node("7", "9"), node("1", "7")]), at=NOW)
+        changed = node("5", "9", "changed")
+        await store.commit(lease, a_commit([node("3", "5"), changed], leaf="9"), at=NOW)
+        await store.commit(lease, a_commit([]), at=NOW)
+
+        assert await store.load_tree(CHAT) == [
+            node("9", None),
+            changed,
+            node("7", "9"),
+            node("1", "7"),
+            node("3", "5"),
+        ]
+
+    async def test_tree_outlives_the_store(self, store: Store) -> None:
+        """After the store was closed and opened the tree is the same, in the same order."""
+        lease = await lease_of(store)
+        nodes = [node(str(number), None) for number in (3, 1, 2)]
+        for one in nodes:
+            await store.commit(lease, a_commit([one]), at=NOW)
+        await store.close()
+        await store.open()
+
+        assert await store.load_tree(CHAT) == nodes
+
+    async def test_tree_of_an_unknown_session(self, store: Store) -> None:
+        """A session that is not there has no tree: that is an error, not an empty one."""
+        with pytest.raises(SessionNotFoundError):
+            await store.load_tree(CHAT)
+
     async def test_change_off_the_branch(self, store: Store) -> None:
         """A node that is not on the active branch can be changed, and shows it when it is active again."""
         lease = await lease_of(store)
@@ -164,6 +235,7 @@ class HistoryCases(StoreCase):
         loaded.nodes[0].message["parts"].clear()
         loaded.state["list"].append(3)
 
+        (await store.load_tree(CHAT))[0].message["parts"].clear()
         again = await store.load_snapshot(CHAT)
         assert again.nodes[0].message == message("m", "as given")
         assert again.state == {"list": [1]}

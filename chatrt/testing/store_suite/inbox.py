@@ -6,9 +6,21 @@ import asyncio
 
 import pytest
 
-from chatrt.errors import SessionClosedError, SessionNotFoundError
+from chatrt.errors import SessionBusyError, SessionClosedError, SessionNotFoundError
 from chatrt.stores.base import Appended, NewRecord, SessionKey, Store
-from chatrt.testing.store_suite.setting import BODIES, CHAT, NOW, OTHER, SAID, StoreCase, chunks, create, lease_of, say
+from chatrt.testing.store_suite.setting import (
+    BODIES,
+    CHAT,
+    NOW,
+    OTHER,
+    SAID,
+    StoreCase,
+    a_commit,
+    chunks,
+    create,
+    lease_of,
+    say,
+)
 
 
 class InboxCases(StoreCase):
@@ -96,6 +108,75 @@ class InboxCases(StoreCase):
         await store.close_session(CHAT, reason=None, at=NOW)
 
         assert await store.append_in(CHAT, SAID, part_id="p1", at=NOW) == Appended(1, repeated=True)
+
+    @pytest.mark.parametrize("kind", ["message", "regenerate", "action"])
+    async def test_only_if_idle(self, store: Store, kind: str) -> None:
+        """An append that wants an idle session is refused while a message, regenerate or action is unsettled."""
+        lease = await lease_of(store)
+        record = NewRecord(kind, b"{}")
+        assert (await store.append_in(CHAT, record, part_id=None, at=NOW, only_if_idle=True)).seq == 1
+
+        with pytest.raises(SessionBusyError):
+            await store.append_in(CHAT, SAID, part_id="p1", at=NOW, only_if_idle=True)
+
+        assert len(await store.read_in(CHAT, after=0)) == 1
+        await store.commit(lease, a_commit(in_cursor=1), at=NOW)
+        assert await store.append_in(CHAT, SAID, part_id="p1", at=NOW, only_if_idle=True) == Appended(2, repeated=False)
+
+    @pytest.mark.parametrize("kind", ["stop", "close", "preload", "switch", "write", "edit", "withdraw", "handover"])
+    async def test_what_makes_nobody_busy(self, store: Store, kind: str) -> None:
+        """Unsettled records of other kinds are in nobody's way."""
+        await create(store)
+        await store.append_in(CHAT, NewRecord(kind, b"{}"), part_id=None, at=NOW)
+
+        assert (await store.append_in(CHAT, SAID, part_id=None, at=NOW, only_if_idle=True)).seq == 2
+
+    async def test_only_if_idle_among_others(self, store: Store) -> None:
+        """Behind a record that makes busy another that does not changes nothing, nor do other sessions."""
+        await create(store)
+        await create(store, OTHER)
+        await say(store)
+        await store.append_in(CHAT, NewRecord("stop", b"{}"), part_id=None, at=NOW)
+
+        with pytest.raises(SessionBusyError):
+            await store.append_in(CHAT, SAID, part_id=None, at=NOW, only_if_idle=True)
+        assert (await store.append_in(OTHER, SAID, part_id=None, at=NOW, only_if_idle=True)).seq == 1
+
+    async def test_repeat_while_busy(self, store: Store) -> None:
+        """A repeat of what was acked gets its seq, also when the session is busy with it."""
+        await create(store)
+        await say(store, part_id="p1")
+
+        again = await store.append_in(CHAT, SAID, part_id="p1", at=NOW, only_if_idle=True)
+
+        assert again == Appended(1, repeated=True)
+
+    async def test_closed_is_more_than_busy(self, store: Store) -> None:
+        """A closed session with unsettled records says that it is closed: to wait would be in vain."""
+        await create(store)
+        await say(store)
+        await store.close_session(CHAT, reason=None, at=NOW)
+
+        with pytest.raises(SessionClosedError):
+            await store.append_in(CHAT, SAID, part_id=None, at=NOW, only_if_idle=True)
+
+    async def test_only_one_finds_it_idle(self, store: Store) -> None:
+        """Of twenty appends at once that want an idle session one is taken and the others are refused."""
+        await create(store)
+
+        results = await asyncio.gather(
+            *(store.append_in(CHAT, SAID, part_id=f"p{number}", at=NOW, only_if_idle=True) for number in range(20)),
+            return_exceptions=True,
+        )
+
+        assert sum(isinstance(result, SessionBusyError) for result in results) == 19
+        assert [result.seq for result in results if isinstance(result, Appended)] == [1]
+        assert len(await store.read_in(CHAT, after=0)) == 1
+
+    async def test_only_if_idle_in_an_unknown_session(self, store: Store) -> None:
+        """A session that is not there is not busy either."""
+        with pytest.raises(SessionNotFoundError):
+            await store.append_in(CHAT, SAID, part_id=None, at=NOW, only_if_idle=True)
 
     async def test_append_to_unknown(self, store: Store) -> None:
         """Appending to a session that is not there is an error and makes none."""
