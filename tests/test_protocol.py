@@ -127,6 +127,7 @@ class Names:
     def same_json(self, pattern: Any, value: Any) -> bool:
         match pattern:
             case dict():
+                pattern = {self.fill(key): item for key, item in pattern.items()}
                 return (
                     isinstance(value, dict)
                     and pattern.keys() == value.keys()

@@ -14,7 +14,7 @@ from chatrt.client.http import HTTPTransport, Token
 from chatrt.client.local import LocalTransport
 from chatrt.client.stream import ChatStream, Place
 from chatrt.client.transport import ChatState, Transport
-from chatrt.errors import SessionNotFoundError, UsageError
+from chatrt.errors import MessageNotFoundError, SessionNotFoundError, UsageError
 from chatrt.ids import Ids, RandomIds
 from chatrt.pending_messages import PendingMessage
 from chatrt.runtime import SessionManager
@@ -172,6 +172,10 @@ class AgentChat:
         """Send an action. The stream ends when it is settled; a refused one has the status `failed`."""
         return self._send({"kind": "action", "action": action}, client_data)
 
+    def switch_to(self, message_id: str, *, client_data: Any = _NOTHING) -> ChatStream:
+        """Make the branch active that holds a message, or what `siblings` named, down to what was said last on it."""
+        return self._send({"kind": "switch", "messageId": message_id}, client_data)
+
     def send_data(self, data: Any, *, client_data: Any = _NOTHING) -> ChatStream:
         """Send JSON to an agent that is served by a loop of its own; no part of the conversation."""
         return self._send({"kind": "data", "data": data}, client_data)
@@ -318,6 +322,21 @@ class AgentChat:
         """Return the messages of the chat as the server has them; none of a chat that has not begun."""
         state = await self._find_state()
         return [] if state is None else state.messages
+
+    async def siblings(self, message_id: str) -> list[str]:
+        """Return what stands at the place of a message of the active branch, in order of creation.
+
+        Returns:
+            The names that `switch_to` takes: message ids, or, for versions of one message, the ids of their nodes. The
+            message itself is among them by its own id, and alone when it has no alternatives.
+
+        Raises:
+            MessageNotFoundError: If the active branch has no such message.
+        """
+        state = await self._find_state()
+        if state is None or all(message["id"] != message_id for message in state.messages):
+            raise MessageNotFoundError(message_id)
+        return state.branches.get(message_id, [message_id])
 
     # --- inside
 

@@ -115,6 +115,7 @@ class HTTPTransport:
             pending=[
                 PendingMessage(in_seq=waiting["inSeq"], message=waiting["message"]) for waiting in body["pending"]
             ],
+            branches=body.get("branches", {}),
         )
 
     async def close_session(self, chat_id: str, *, reason: str | None) -> None:

@@ -49,6 +49,7 @@ class LocalTransport:
             last_in_seq=state.last_in_seq,
             status=state.status,
             pending=state.pending,
+            branches=state.branches,
         )
 
     async def close_session(self, chat_id: str, *, reason: str | None) -> None:
@@ -76,6 +77,8 @@ async def _append(session: Session, body: Mapping[str, Any], part_id: str) -> Ap
             return await inbox.regenerate(body.get("messageId"), client_data=client_data, part_id=part_id)
         case "action":
             return await inbox.act(body["action"], client_data=client_data, part_id=part_id)
+        case "switch":
+            return await inbox.switch_branch(body["messageId"], client_data=client_data, part_id=part_id)
         case "stop":
             return await inbox.stop(reason=body.get("reason"), part_id=part_id)
         case "data":

@@ -36,6 +36,7 @@ class ChatState:
         last_in_seq: The newest input.
         status: Whether a turn is running or waiting.
         pending: User messages that wait.
+        branches: Message id to the names of what stands at its place, for messages that have alternatives.
     """
 
     messages: list[UIMessage]
@@ -44,6 +45,7 @@ class ChatState:
     last_in_seq: int
     status: Literal["idle", "running", "closed"]
     pending: list[PendingMessage] = field(default_factory=list[PendingMessage])
+    branches: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
 class Transport(Protocol):

@@ -145,16 +145,17 @@ class NativeEndpoints:
         """Return the messages and the cursors that belong to them."""
         session = await self._session(request, "read")
         state = await session.load()
-        return json_response(
-            {
-                "messages": state.messages,
-                "pending": [waiting.to_json() for waiting in state.pending],
-                "cursor": state.cursor,
-                "inCursor": state.in_cursor,
-                "lastInSeq": state.last_in_seq,
-                "status": state.status,
-            }
-        )
+        answer: dict[str, Any] = {
+            "messages": state.messages,
+            "pending": [waiting.to_json() for waiting in state.pending],
+            "cursor": state.cursor,
+            "inCursor": state.in_cursor,
+            "lastInSeq": state.last_in_seq,
+            "status": state.status,
+        }
+        if state.branches:
+            answer["branches"] = state.branches
+        return json_response(answer)
 
     async def append(self, request: Request) -> Response:
         """Append to the inbox; the answer means durable."""

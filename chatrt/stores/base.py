@@ -37,7 +37,6 @@ InKind = Literal[
 BUSY_KINDS: tuple[InKind, ...] = ("message", "regenerate", "action")
 """The kinds of `.in` records that make a session busy as long as they are unsettled."""
 
-
 OutKind = Literal["chunk", "turn-start", "turn-complete", "upgrade"]
 SessionStatus = Literal["open", "closed"]
 

@@ -85,6 +85,9 @@ async def append(session: Session, body: Any, *, part_id: str | None) -> Appende
         case {"kind": "action", "action": action}:
             fields = cast("dict[str, Any]", body)
             return await inbox.act(action, client_data=fields.get("clientData"), part_id=part_id)
+        case {"kind": "switch", "messageId": str(message_id)}:
+            fields = cast("dict[str, Any]", body)
+            return await inbox.switch_branch(message_id, client_data=fields.get("clientData"), part_id=part_id)
         case {"kind": "stop"}:
             fields = cast("dict[str, Any]", body)
             return await inbox.stop(
@@ -94,6 +97,8 @@ async def append(session: Session, body: Any, *, part_id: str | None) -> Appende
             raise InvalidInputError("not an object", path="/message")
         case {"kind": "action"}:
             raise InvalidInputError("there is no action", path="/action")
+        case {"kind": "switch"}:
+            raise InvalidInputError("a string is expected", path="/messageId")
         case _:
             raise InvalidInputError("not a kind of input", path="/kind")
 

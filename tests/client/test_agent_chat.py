@@ -14,6 +14,7 @@ from chatrt.errors import (
     AgentNotFoundError,
     ForbiddenChangeError,
     InvalidMessageError,
+    MessageNotFoundError,
     SessionClosedError,
     TurnFailedError,
     UsageError,
@@ -313,6 +314,48 @@ async def test_refused_action_fails(place):
     result = await chat.send_action({"type": "unheard-of"}).result()
     assert (result.status, result.error["code"]) == ("failed", "invalid-action")
     assert len(await chat.messages()) == 2
+
+
+async def test_switch_goes_to_another_branch(place):
+    """`siblings` names what stands at the place of a message, and `switch_to` makes one of it the active one."""
+    chat = await place.open()
+    first = (await chat.send_message("echo x").result()).message
+    assert await chat.siblings(first["id"]) == [first["id"]]
+    second = (await chat.regenerate().result()).message
+    assert await chat.siblings(second["id"]) == [first["id"], second["id"]]
+
+    result = await chat.switch_to(first["id"]).result()
+
+    assert (result.status, result.message) == ("completed", None)
+    assert (await chat.messages())[-1] == first
+    assert await chat.siblings(first["id"]) == [first["id"], second["id"]]
+
+
+async def test_versions_of_a_message_can_be_switched(place):
+    """An edited message keeps its id, and each version of it has a name to switch to."""
+    chat = await place.open()
+    await chat.send_message("echo one", message_id="m1").text()
+    await chat.send_message("echo two", message_id="m1").text()
+    [older, own] = await chat.siblings("m1")
+    assert own == "m1"
+
+    await chat.switch_to(older).result()
+
+    assert [message["parts"][-1]["text"] for message in await chat.messages()] == ["echo one", "one"]
+
+
+async def test_switch_to_an_unknown_message_fails(place):
+    """What no branch holds cannot be switched to, and has no siblings."""
+    chat = await place.open()
+    with pytest.raises(MessageNotFoundError):
+        await chat.siblings("nope")
+    await chat.send_message("echo x").text()
+
+    result = await chat.switch_to("nope").result()
+
+    assert (result.status, result.error["code"]) == ("failed", "message-not-found")
+    with pytest.raises(MessageNotFoundError):
+        await chat.siblings("nope")
 
 
 @pytest.mark.behaviour(219)

@@ -167,6 +167,35 @@ async def test_an_action_changes_the_history(kit):
     assert (await kit.http.get("/v1/sessions/c1/messages")).json()["messages"] == []
 
 
+async def test_a_switch_goes_to_another_branch(kit):
+    """The messages tell what stands beside them, and a switch to one of it is settled with a `turn-complete`."""
+    await kit.new("c1")
+    await said(kit, "echo x")
+    first = (await kit.http.get("/v1/sessions/c1/messages")).json()
+    await kit.put("c1", {"kind": "regenerate"})
+    await read(kit)
+    second = (await kit.http.get("/v1/sessions/c1/messages")).json()
+    old, new = first["messages"][-1]["id"], second["messages"][-1]["id"]
+    assert "branches" not in first
+    assert second["branches"] == {new: [old, new]}
+
+    await kit.put("c1", {"kind": "switch", "messageId": old})
+
+    completes = [json.loads(event.data) for event in await read(kit) if event.event == "turn-complete"]
+    assert completes[-1] == {"inSeq": 3, "trigger": "switch", "status": "completed"}
+    switched = (await kit.http.get("/v1/sessions/c1/messages")).json()
+    assert switched["messages"] == first["messages"]
+    assert switched["branches"] == {old: [old, new]}
+
+
+async def test_a_switch_to_nowhere_fails(kit):
+    """A message that no branch holds is a failed `turn-complete` with a stable code, not a refused append."""
+    await kit.new("c1")
+    await kit.put("c1", {"kind": "switch", "messageId": "nope"})
+    complete = json.loads(next(event.data for event in await read(kit) if event.event == "turn-complete"))
+    assert (complete["status"], complete["error"]["code"]) == ("failed", "message-not-found")
+
+
 async def test_a_stop_ends_the_turn(kit):
     """A stop that names its input stops that turn."""
     await kit.new("c1")
@@ -205,10 +234,12 @@ async def test_a_stop_when_nothing_runs_keeps_nobody_waiting(kit):
         {"kind": "stop", "inSeq": True},
         {"kind": "stop", "reason": 1},
         {"kind": "regenerate", "messageId": 1},
+        {"kind": "switch"},
+        {"kind": "switch", "messageId": 1},
     ],
 )
 async def test_a_body_that_is_no_input_is_refused(kit, body):
-    """Only the four kinds are taken, with fields of the right type."""
+    """Only the five kinds are taken, with fields of the right type."""
     await kit.new("c1")
     response = await kit.http.post(IN, json=body)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid-input")
