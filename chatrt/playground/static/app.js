@@ -80,6 +80,7 @@ const actions = {
   retry: () => void chat.regenerate(),
   rollback: (message) => void chat.act({ type: "rollback", targetMessageId: message.id }),
   edit: (message, text) => void chat.send(text, { messageId: message.id }),
+  switchTo: (name) => void chat.switchTo(name),
   discard: (entry) => chat.discard(entry),
 };
 
@@ -102,11 +103,13 @@ function draw() {
 
 function drawNow() {
   drawing = 0;
-  const { messages, waiting, running, busy, link, problem, endings } = chat;
+  const { messages, branches, waiting, running, busy, link, problem, endings } = chat;
   const entries = messages.map((message, index) => {
     const last = index === messages.length - 1;
     const live = running !== null && message.role === "assistant" && message.id === running.messageId;
-    return [message, { live, last, idle: !busy, ending: endings.get(message.id), answers, actions: agent.actions }];
+    const ending = endings.get(message.id);
+    const versions = branches[message.id] ?? [];
+    return [message, { live, last, idle: !busy, ending, versions, answers, actions: agent.actions }];
   });
   const answering = running !== null && !entries.some(([, view]) => view.live);
   if (answering) entries.push([{ id: running.messageId, role: "assistant", parts: [] }, { live: true, answers, actions: [] }]);

@@ -13,12 +13,14 @@ const ENDINGS = { stopped: "Stopped", interrupted: "Interrupted: the server went
  * The live state of one chat. Dispatches `change` when anything that is shown has changed.
  *
  * messages: what the history holds, with the answer under construction as it grows.
+ * branches: message id -> the names of all versions at its place, its own among them; only where there are several.
  * outgoing: `{key, seq, message, failed}`: sent by this browser and not in the history yet.
  * running: `{inSeq, messageId}` while a turn runs, else null.
  * link: "idle" (nothing to follow yet) | "connecting" | "live" | "reconnecting" | "refused".
  */
 export class Conversation extends EventTarget {
   messages = [];
+  branches = {};
   outgoing = [];
   running = null;
   link = "idle";
@@ -31,6 +33,7 @@ export class Conversation extends EventTarget {
   #sending = Promise.resolve();
   #attempt = new AbortController();
   #restarting = false;
+  #branched = false; // whether something made, or may have made, another branch
   #foreign = false; // whether somebody else than this page sent the input of the running turn
   #wake = () => {};
   #closed = new AbortController();
@@ -79,6 +82,7 @@ export class Conversation extends EventTarget {
   async send(text, { messageId } = {}) {
     const message = { id: messageId ?? newId("user"), role: "user", parts: [{ type: "text", text }] };
     if (messageId) this.#cutFrom(messageId);
+    this.#branched ||= messageId !== undefined;
     await this.#enqueue({ kind: "message", message }, message);
   }
 
@@ -93,6 +97,11 @@ export class Conversation extends EventTarget {
     const message = this.messages.find((one) => one.id === messageId);
     message.parts = message.parts.map((part) => parts.find((done) => done.toolCallId === part.toolCallId) ?? part);
     await this.#enqueue({ kind: "message", message: { id: messageId, role: "assistant", parts } });
+  }
+
+  /** Go to another version, by a name out of `branches`. */
+  async switchTo(name) {
+    await this.#enqueue({ kind: "switch", messageId: name });
   }
 
   async act(action) {
@@ -274,8 +283,9 @@ export class Conversation extends EventTarget {
     this.#forgetUpTo(inSeq);
     this.running = null;
     this.#reducer = null;
-    // The history decides what remains of an answer that did not end well, and what an action did.
-    if (this.#foreign || trigger === "action" || status !== "completed") await this.#load();
+    this.#branched ||= trigger !== "message";
+    // The history decides what remains of an answer that did not end well, what an action did, and what versions there are.
+    if (this.#foreign || this.#branched || status !== "completed") await this.#load();
   }
 
   /** Read messages and cursor as stored; what came after that cursor is read again from the stream. */
@@ -288,6 +298,8 @@ export class Conversation extends EventTarget {
       throw error;
     }
     this.messages = state.messages;
+    this.branches = state.branches ?? {};
+    this.#branched ||= state.branches !== undefined;
     this.#cursor = state.cursor;
     this.#reducer = null;
     this.running = null;

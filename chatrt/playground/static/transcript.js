@@ -61,7 +61,7 @@ class Row {
   }
 
   #foot(message, view) {
-    const key = JSON.stringify([view.live, view.last, view.idle, view.waiting, view.failed, view.ending, view.actions]);
+    const key = JSON.stringify([view.live, view.last, view.idle, view.waiting, view.failed, view.ending, view.versions, view.actions]);
     if (key === this.#footer) return;
     this.#footer = key;
     this.footer.replaceChildren(...this.#buttons(message, view));
@@ -81,6 +81,7 @@ class Row {
     const shown = [];
     if (view.ending) shown.push(h("span", { className: "note", textContent: view.ending }));
     if (view.live || !view.idle) return shown;
+    if (view.versions?.length > 1) shown.push(this.#switcher(message, view.versions));
     if (message.role === "assistant") {
       shown.push(button("Copy", "Copy the text", (one) => navigator.clipboard?.writeText(textOf(one))));
       shown.push(button("Try again", "Ask for another answer", this.actions.regenerate));
@@ -92,6 +93,19 @@ class Row {
       if (view.last) shown.push(button("Try again", "Ask for an answer again", this.actions.retry));
     }
     return shown;
+  }
+
+  /** Says which of the versions at this place is shown, and leads to the ones before and after it. */
+  #switcher(message, versions) {
+    const at = versions.indexOf(message.id);
+    const step = (label, title, to) => {
+      const properties = { type: "button", className: "ghost", textContent: label, title, "aria-label": title };
+      const button = h("button", { ...properties, disabled: versions[to] === undefined });
+      button.addEventListener("click", () => this.actions.switchTo(versions[to]));
+      return button;
+    };
+    const place = h("span", { className: "note", textContent: `${at + 1}/${versions.length}` });
+    return h("span", { className: "versions" }, step("‹", "Earlier version", at - 1), place, step("›", "Later version", at + 1));
   }
 
   #edit() {
