@@ -324,11 +324,9 @@ class AgentChat:
         return [] if state is None else state.messages
 
     async def siblings(self, message_id: str) -> list[str]:
-        """Return what stands at the place of a message of the active branch, in order of creation.
+        """Return the names of what stands at the place of a message of the active branch, in order of creation.
 
-        Returns:
-            The names that `switch_to` takes: message ids, or, for versions of one message, the ids of their nodes. The
-            message itself is among them by its own id, and alone when it has no alternatives.
+        `switch_to` takes them. The message itself is among them by its own id, alone when it has no alternatives.
 
         Raises:
             MessageNotFoundError: If the active branch has no such message.

@@ -99,15 +99,15 @@ async def test_branches_in_a_file(tmp_path: Any):
     """The same with SQLite, over a restart of the process's store."""
     agent = counting()
     async with SessionManager(agent, SQLiteStore(tmp_path / "chat.db")) as sessions:
-        chat = Chat(await sessions.start_session("a", "chat"))
+        chat = Chat(await sessions.start_session("a", "chat"), sessions)
         await chat.send("hello")
         first = (await chat.messages())[-1]["id"]
         await chat.regenerate()
     async with SessionManager(agent, SQLiteStore(tmp_path / "chat.db")) as sessions:
-        chat = Chat(await sessions.get_session("chat"))
+        chat = Chat(await sessions.get_session("chat"), sessions)
         await switch(chat, first)
     async with SessionManager(agent, SQLiteStore(tmp_path / "chat.db")) as sessions:
-        assert await said(Chat(await sessions.get_session("chat"))) == ["hello", "answer 1"]
+        assert await said(Chat(await sessions.get_session("chat"), sessions)) == ["hello", "answer 1"]
 
 
 async def test_a_switch_writes_no_message(house: House):
@@ -203,7 +203,7 @@ async def test_an_application_that_hydrates_owns_the_branches(house: House):
 async def test_unfit_client_data_switch_nothing(house: House):
     """Client data are checked as for every input."""
     async with SessionManager(counting(client_data=int), house.store) as sessions:
-        chat = Chat(await sessions.start_session("a", "chat", client_data=1))
+        chat = Chat(await sessions.start_session("a", "chat", client_data=1), sessions)
         await chat.send("hello", "m1")
         turn = await chat.settled(await chat.inbox.switch_branch("m1", client_data="x"))
 

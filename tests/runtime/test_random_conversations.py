@@ -116,10 +116,14 @@ class Conversation:
     async def step(self, chat: Chat) -> None:
         """Do one thing that a person may do."""
         inbox, choose = chat.inbox, self.random.choice
-        messages = (await chat.session.load()).messages
+        state = await chat.session.load()
+        messages, names = state.messages, [name for siblings in state.branches.values() for name in siblings]
         users = [message["id"] for message in messages if message["role"] == "user"]
         what = choose(
-            ["send"] * 5 + ["regenerate", "edit", "act", "act", "stop"] + ["answer"] * 4 + ["crash", "wait", "wait"]
+            ["send"] * 5
+            + ["regenerate", "edit", "switch", "switch", "act", "act", "stop"]
+            + ["answer"] * 4
+            + ["crash", "wait", "wait"]
         )
         appended = None
         match what:
@@ -127,6 +131,8 @@ class Conversation:
                 appended = await inbox.regenerate(choose([None, None, *(m["id"] for m in messages), "unknown"]))
             case "edit" if users:
                 appended = await inbox.send_message(user("changed", choose(users)))
+            case "switch":
+                appended = await inbox.switch_branch(choose([*names, *names, "unknown"]))
             case "act":
                 appended = await inbox.act(choose(["undo", "bad", "say"]))
             case "stop":
@@ -214,7 +220,7 @@ def check_log(log: list[Any], inputs: list[int]) -> None:
             trigger = body["trigger"]
         inside = record.kind != "turn-complete"
         shown = record.kind == "chunk" and body["type"] not in ("start", "start-step")
-        seen = inside and trigger != "action" and (seen or shown)
+        seen = inside and trigger not in ("action", "switch") and (seen or shown)
 
 
 @pytest.mark.parametrize("block", range(10))
@@ -247,6 +253,9 @@ async def check_reloaded(conversation: Conversation, live: list[Any], log: list[
     async with SessionManager(conversation.agent, conversation.house.store) as sessions:
         state = await (await sessions.get_session("chat")).load()
     assert state.messages == live
+    for message_id, names in state.branches.items():
+        assert message_id in names
+        assert len(set(names)) == len(names) > 1
     assert (state.status, state.cursor) == ("idle", log[-1].seq)
     last = json.loads(log[-1].body)
     if "messageId" in last:
