@@ -17,14 +17,33 @@ URL_SCHEMES = ("https:", "http:", "data:")
 
 
 class Inbox:
-    """Appends to `.in`. What a method returned is durable and will be settled once."""
+    """Appends to `.in`. What a method returned is durable and will be settled once.
 
-    def __init__(self, key: SessionKey, store: Store, clock: Clock, ids: Ids, on_append: Callable[[], None]) -> None:
+    Args:
+        key: The session.
+        store: Where it is.
+        clock: For timestamps.
+        ids: For messages without one.
+        on_append: Called after each append.
+        rejects: Refuse user messages and regenerates with `SessionBusyError` while inputs are unsettled.
+    """
+
+    def __init__(
+        self,
+        key: SessionKey,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        on_append: Callable[[], None],
+        *,
+        rejects: bool = False,
+    ) -> None:
         self._key = key
         self._store = store
         self._clock = clock
         self._ids = ids
         self._on_append = on_append
+        self._rejects = rejects
 
     async def send_message(
         self,
@@ -129,7 +148,10 @@ class Inbox:
             check(client_data)
             body["clientData"] = client_data
         record = NewRecord(kind, dumps(body))
-        appended = await self._store.append_in(self._key, record, part_id=part_id, at=self._clock.now())
+        asks = kind == "regenerate" or (kind == "message" and body["message"]["role"] == "user")
+        appended = await self._store.append_in(
+            self._key, record, part_id=part_id, at=self._clock.now(), only_if_idle=self._rejects and asks
+        )
         self._on_append()
         return appended
 

@@ -107,7 +107,9 @@ class Session:
 
     def __init__(self, live: LiveSession, clock: Clock, ids: Ids, wake: Callable[[LiveSession], None]) -> None:
         self._live = live
-        self.inbox = Inbox(live.row.key, live.store, clock, ids, lambda: wake(live))
+        self.inbox = Inbox(
+            live.row.key, live.store, clock, ids, lambda: wake(live), rejects=live.agent.when_busy == "reject"
+        )
         self.outbox = live.outbox
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatrt.agent import ChatAgent
+from chatrt.errors import SessionBusyError
 from tests.runtime.driver import Gate, House, user
 
 
@@ -79,3 +80,45 @@ async def test_a_failing_turn_does_not_serve_the_next_twice(house: House, gate: 
     await chat.settled(last)
 
     assert served == ["one", "two"]
+
+
+async def test_reject_refuses_messages_while_a_turn_runs(house: House, gate: Gate):
+    """With reject, a message or a regenerate during a turn is refused and leaves no trace; later ones are taken."""
+    chat = await house.open(busy(gate, "reject"))
+    first = await chat.inbox.send_message(user("one"))
+    await gate.reached.wait()
+
+    with pytest.raises(SessionBusyError):
+        await chat.inbox.send_message(user("two"))
+    with pytest.raises(SessionBusyError):
+        await chat.inbox.regenerate()
+
+    gate.opened.set()
+    assert (await chat.settled(first)).status == "completed"
+    assert (await chat.send("three")).status == "completed"
+    assert [text for _, text in await chat.texts()] == ["one", "one", "three", "three"]
+
+
+async def test_reject_lets_actions_stops_and_answers_pass(house: House, gate: Gate):
+    """With reject, an action waits for the turn, and a stop ends it."""
+    agent = busy(gate, "reject")
+    agent.on_action(lambda event: None)
+    chat = await house.open(agent)
+    first = await chat.inbox.send_message(user("one"))
+    await gate.reached.wait()
+    acted = await chat.inbox.act({})
+    await chat.inbox.stop()
+    assert ((await chat.settled(first)).status, (await chat.settled(acted)).status) == ("stopped", "completed")
+
+
+async def test_a_refused_message_may_be_sent_again_under_its_name(house: House, gate: Gate):
+    """An append that was refused did not use up its part id."""
+    chat = await house.open(busy(gate, "reject"))
+    first = await chat.inbox.send_message(user("one"), part_id="p1")
+    await gate.reached.wait()
+    with pytest.raises(SessionBusyError):
+        await chat.inbox.send_message(user("two"), part_id="p2")
+    assert (await chat.inbox.send_message(user("one"), part_id="p1")).seq == first.seq
+    gate.opened.set()
+    await chat.settled(first)
+    assert (await chat.send("two", part_id="p2")).status == "completed"
