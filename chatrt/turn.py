@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from chatrt.errors import UsageError
 from chatrt.history import History
@@ -19,6 +19,16 @@ from chatrt.ui import ModelMessage, UIMessage, UIMessageChunk
 ClientDataT = TypeVar("ClientDataT")
 
 Trigger = Literal["message", "regenerate", "action", "preload", "switch", "data"]
+
+
+@runtime_checkable
+class AnswerStream(Protocol):
+    """A stream of chunks that says what its models used; a turn that is answered with one counts it (D10)."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was used so far; None while no model was asked."""
+        ...
 
 
 class ResponseWriter(Protocol):

@@ -25,6 +25,7 @@ from chatrt.generate import BeforeStep, TextStream
 from chatrt.models import Usage
 from chatrt.runtime.merge import has_approved_calls
 from chatrt.runtime.outbox import OutboxWriter
+from chatrt.turn import AnswerStream
 from chatrt.ui import (
     MessageReducer,
     UIMessage,
@@ -109,8 +110,9 @@ class Response:
                     # A tool starts when the next chunk is asked for: by then, that it was called is on record.
                     await self._writer.flush()
         finally:
-            if isinstance(chunks, TextStream) and chunks.steps:
-                self.usage = chunks.usage if self.usage is None else self.usage + chunks.usage
+            used = _usage_of(chunks)
+            if used is not None:
+                self.usage = used if self.usage is None else self.usage + used
 
     def emit(self, chunk: UIMessageChunk) -> None:
         """Write a chunk that is known to be well formed."""
@@ -244,6 +246,13 @@ class Response:
             body = dumps(known)
         self._reducer.apply(known)
         self._writer.push("chunk", body)
+
+
+def _usage_of(chunks: AsyncIterable[UIMessageChunk]) -> Usage | None:
+    if isinstance(chunks, TextStream):
+        return chunks.usage if chunks.steps else None
+    used = chunks.usage if isinstance(chunks, AnswerStream) else None
+    return used if isinstance(used, Usage) else None  # pyright: ignore[reportUnnecessaryIsInstance] - any stream may have a `usage`
 
 
 def _has_content(message: UIMessage) -> bool:
