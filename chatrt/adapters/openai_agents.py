@@ -71,6 +71,8 @@ def stream_openai_agents(
     What the SDK makes of a tool's exception (`failure_error_function`) is the tool's output, for the model and for
     clients; the SDK's default repeats the exception's text.
 
+    When its run fails, the SDK drops the events it had not handed over yet; what was sent until then is kept.
+
     A stop cancels the run. Async tools and model calls end; a sync tool runs in a thread and ends when it returns. An
     async tool that awaits something while it is cancelled may still do so when the stream is closed.
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agents import Model
+from agents import Model, ModelResponse, Usage
 from openai.types.responses import (
     Response,
     ResponseCompletedEvent,
@@ -68,8 +68,10 @@ class ScriptedSdkModel(Model):
         self.prompts: list[list[Any]] = []
         self.closed = 0
 
-    async def get_response(self, *args: Any, **kwargs: Any) -> Any:
-        raise AssertionError("the adapter streams")
+    async def get_response(self, system_instructions: Any, input: Any, *args: Any, **kwargs: Any) -> ModelResponse:  # noqa: A002
+        """Answer without streaming: what an agent that is a tool does."""
+        self.prompts.append(json.loads(json.dumps(input)))
+        return ModelResponse(output=self._answers.pop(0), usage=Usage(), response_id=None)
 
     async def stream_response(self, system: Any, items: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         self.prompts.append(json.loads(json.dumps(items)))
