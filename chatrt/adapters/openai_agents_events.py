@@ -19,6 +19,7 @@ from chatrt.adapters.openai_agents_resume import RESUMED_ID
 from chatrt.adapters.steps import Steps, to_json_value
 from chatrt.codec import loads
 from chatrt.errors import ChatrtError, UsageError
+from chatrt.generate.error_texts import provider_text
 from chatrt.ids import Ids
 from chatrt.ui import UIMessageChunk
 
@@ -223,7 +224,7 @@ class OpenAIAgentsEvents:
         said = to_json_value(item.model_dump(mode="json", exclude_none=True))
         call = _chunk("tool-input-available", toolName=name, input=_input_of(said), **flags)
         if said.get("error"):
-            return [call, _chunk("tool-output-error", errorText=str(said["error"]), **flags)]
+            return [call, _chunk("tool-output-error", errorText=provider_text(said["error"]), **flags)]
         return [call, _chunk("tool-output-available", output=said, **flags)]
 
     def _call(self, item: ToolCallItem | HandoffCallItem) -> Chunks:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from chatrt.adapters.missing import missing_extra
 
@@ -38,15 +38,19 @@ def resume(
         calls: The function calls, as input items.
     """
     approved = [ResponseFunctionToolCall.model_validate(call) for call in calls]
-    wrapper = context if isinstance(context, RunContextWrapper) else RunContextWrapper(context=context)  # pyright: ignore[reportUnknownVariableType]
-    for call in approved:
-        wrapper.approve_tool(ToolApprovalItem(agent=agent, raw_item=call, tool_name=call.name))  # pyright: ignore[reportUnknownMemberType]
     said = config.model if config.model is not None else agent.model
-    model = said if isinstance(said, Model) else config.model_provider.get_model(said)
-    again = _SaidAgain(model, approved)
-    if config.model is not None:
-        return agent, replace(config, model=again), wrapper  # pyright: ignore[reportUnknownVariableType]
-    return agent.clone(model=again), config, wrapper  # pyright: ignore[reportUnknownVariableType]
+    again = _SaidAgain(said if isinstance(said, Model) else config.model_provider.get_model(said), approved)
+    if config.model is None:
+        agent = agent.clone(model=again)
+    else:
+        config = replace(config, model=again)
+    wrapper = cast(
+        "RunContextWrapper[Any]", context if isinstance(context, RunContextWrapper) else RunContextWrapper(context)
+    )
+    for call in approved:
+        # The SDK asks whose call was approved: it is the agent that runs, not the one it was made of.
+        wrapper.approve_tool(ToolApprovalItem(agent=agent, raw_item=call, tool_name=call.name))
+    return agent, config, wrapper
 
 
 class _SaidAgain(Model):

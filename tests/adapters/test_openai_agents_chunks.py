@@ -85,14 +85,13 @@ async def test_a_refusal_is_said():
     content = ResponseOutputRefusal(refusal="I will not.", type="refusal")
     item = ResponseOutputMessage(id="m", content=[content], role="assistant", status="completed", type="message")
 
-    agent = Agent(name="Desk", model=ScriptedSdkModel([Whole(item)]))
-    said: list[str] = []
+    stream = stream_openai_agents(Agent(name="Desk", model=ScriptedSdkModel([Whole(item)])), PROMPT)
 
+    said = [await anext(stream) for _ in range(5)]
+
+    assert said[3]["delta"] == "I will not."
     with pytest.raises(ModelRefusalError):
-        async for chunk in stream_openai_agents(agent, PROMPT):
-            said.append(chunk.get("delta", ""))
-
-    assert "".join(said) == "I will not."
+        await anext(stream)
 
 
 async def test_a_tool_that_openai_runs():
