@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from chatrt.adapters.decisions import Prompt, content_of
+from chatrt.adapters.decisions import Prompt
 from chatrt.adapters.missing import missing_extra
 from chatrt.adapters.openai_agents_messages import HANDOFF_KEY, METADATA_KEY
 from chatrt.adapters.openai_agents_resume import RESUMED_ID
@@ -59,7 +59,7 @@ class OpenAIAgentsEvents:
         step_usage: What the last model call used, if its provider said.
 
     Args:
-        prompt: What the run goes on with; its calls are known to the reader.
+        prompt: What the run goes on with; the calls that were decided about are known to the reader.
         ids: Where the ids of texts, reasonings and approvals come from.
         send_reasoning: Whether clients see the model's reasoning.
     """
@@ -70,9 +70,8 @@ class OpenAIAgentsEvents:
         self._ids = ids
         self._send_reasoning = send_reasoning
         self._steps = Steps()
-        self._announced = {
-            part["toolCallId"] for row in prompt.rows for part in content_of(row) if part["type"] == "tool-call"
-        }
+        self._resumed = set(prompt.decisions)
+        self._announced = set(prompt.decisions)
         self._new_response()
 
     def _new_response(self) -> None:
@@ -231,7 +230,10 @@ class OpenAIAgentsEvents:
         raw: Any = item.raw_item
         said = cast("dict[str, Any]", raw if isinstance(raw, dict) else raw.model_dump(mode="json", exclude_none=True))
         call_id = said.get("call_id")
-        if said.get("type") not in _LOCAL or call_id is None or call_id in self._announced:
+        if said.get("type") not in _LOCAL or call_id is None:
+            return []
+        if call_id in self._resumed:
+            self._resumed.remove(call_id)
             return []
         self._announced.add(call_id)
         metadata = {key: said[name] for key, name in (("itemId", "id"), ("namespace", "namespace")) if said.get(name)}

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-from chatrt.adapters.decisions import Prompt, content_of
+from chatrt.adapters.decisions import Prompt
 from chatrt.adapters.missing import missing_extra
 from chatrt.adapters.pydantic_ai_messages import metadata_of
 from chatrt.adapters.steps import Steps, to_json_value
@@ -46,7 +46,7 @@ class PydanticAIEvents:
         finish_reason: Why the answer ended, once it did.
 
     Args:
-        prompt: What the run goes on with; its calls are known to the reader.
+        prompt: What the run goes on with; the calls that were decided about are known to the reader.
         ids: Where the ids of texts, reasonings and approvals come from.
         send_reasoning: Whether clients see the model's reasoning.
     """
@@ -60,9 +60,7 @@ class PydanticAIEvents:
         self._step_is_new = True
         self._text = ""
         self._blocks: dict[int, str] = {}
-        self._announced = {
-            part["toolCallId"] for row in prompt.rows for part in content_of(row) if part["type"] == "tool-call"
-        }
+        self._announced = set(prompt.decisions)
         self._unreadable: dict[str, pai.ToolCallPart] = {}
 
     def next_node(self) -> None:

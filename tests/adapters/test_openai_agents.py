@@ -171,6 +171,27 @@ async def test_a_call_is_on_record_before_its_tool_starts(house: House):
     assert "tool-input-available" in seen[-1]
 
 
+async def test_a_tool_waits_for_its_reader():
+    """A tool does not start before its reader came back for what follows the call."""
+    started: list[int] = []
+
+    @function_tool
+    async def look() -> str:
+        """Look."""
+        started.append(1)
+        return "looked"
+
+    agent = agent_of([call("look")], [message("done")], tools=[look])
+    stream = stream_openai_agents(agent, [{"role": "user", "content": "hi"}])
+    async for chunk in stream:
+        if chunk["type"] == "tool-input-available":
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert started == []
+
+    assert started == [1]
+
+
 async def test_calls_of_one_step_run_together(house: House):
     """Waiting for the record does not make parallel calls wait for each other."""
     both = asyncio.Barrier(2)
@@ -187,6 +208,17 @@ async def test_calls_of_one_step_run_together(house: House):
     turn = await chat.send("hi")
 
     assert (turn.text, [part["output"] for part in (await last_parts(chat))[:2]]) == ("done", ["met", "met"])
+
+
+async def test_a_call_id_that_comes_again(house: House):
+    """Some providers count their calls from one in each answer: such a call is a call of its own."""
+    agent = agent_of([call("add", a=1, b=2)], [message("3")], [call("add", a=2, b=2)], [message("4")], tools=[add])
+    chat = await open_chat(house, agent)
+    await chat.send("1+2?")
+
+    turn = await chat.send("2+2?")
+
+    assert (turn.text, (await last_parts(chat))[0]["output"]) == ("4", 4)
 
 
 async def test_a_tools_exception_is_what_the_sdk_makes_of_it(house: House):

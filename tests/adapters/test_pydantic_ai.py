@@ -192,6 +192,36 @@ async def test_a_call_is_on_record_before_its_tool_starts(house: House):
     assert seen[-1] == "tool-input-available"
 
 
+async def test_a_tool_waits_for_its_reader():
+    """A tool does not start before its reader came back for what follows the call; nor does an output function."""
+    agent = scripted([calls("look")], [calls("final_result", '{"response": "x"}', "c2")], output_type=[_final])
+    started: list[str] = []
+    _ran.clear()
+
+    @agent.tool_plain
+    async def look() -> str:
+        started.append("look")
+        return "looked"
+
+    async for chunk in stream_pydantic_ai(agent, [{"role": "user", "content": "hi"}]):
+        if chunk["type"] == "tool-input-available":
+            before = [*started, *_ran]
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert [*started, *_ran] == before
+
+    assert (started, _ran) == (["look"], ["final"])
+
+
+_ran: list[str] = []
+
+
+def _final(response: str) -> str:
+    """Answer."""
+    _ran.append("final")
+    return response
+
+
 async def test_a_retry_is_shown_as_the_tools_error(house: House):
     """`ModelRetry` becomes the error of that call, and the model tries again in the next step."""
     agent = scripted([calls("pick", '{"n": 1}', "c1")], [calls("pick", '{"n": 2}', "c2")], ["done"])
@@ -225,6 +255,22 @@ async def test_the_next_turn_sees_the_error_as_one(house: House):
 
     returned = agent.script.prompts[2][2].parts[0]
     assert (returned.content, returned.outcome) == ("not that one", "failed")
+
+
+async def test_a_call_id_that_comes_again(house: House):
+    """Some providers count their calls from one in each answer: such a call is a call of its own."""
+    agent = scripted([calls("add", '{"a": 1}')], ["one"], [calls("add", '{"a": 2}')], ["two"])
+
+    @agent.tool_plain
+    async def add(a: int) -> int:
+        return a
+
+    chat = await open_chat(house, agent)
+    await chat.send("one?")
+
+    turn = await chat.send("two?")
+
+    assert (turn.text, (await last_parts(chat))[0]["output"]) == ("two", 2)
 
 
 async def test_arguments_that_are_no_json_are_an_input_error(house: House):
