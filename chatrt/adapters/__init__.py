@@ -1,5 +1,7 @@
 """Other agent libraries as the run function: what their agents stream becomes chunks, what a chat holds their history.
 
+Such an agent is not steered between its steps: what people say while it runs is the next turn.
+
 Each adapter needs its library and is loaded when it is first used:
 
     stream_pydantic_ai   pydantic-ai            pip install "chatrt[pydantic-ai]"

@@ -131,6 +131,47 @@ async def test_structured_output_is_a_data_part(house: House):
     assert parts[-1]["data"] == {"name": "Ulm", "people": 5}
 
 
+async def test_an_answer_that_was_refused_is_given_again(house: House):
+    """What an output validator refuses was seen by the person: it stays, the next answer is a step of its own."""
+    agent = scripted(["no"], ["yes"], ["ok"])
+
+    @agent.output_validator
+    def positive(output: str) -> str:
+        if output == "no":
+            raise ModelRetry("Say yes.")
+        return output
+
+    chat = await open_chat(house, agent)
+    await chat.send("well?")
+
+    turn = await chat.send("thanks")
+
+    parts = (await chat.messages())[1]["parts"]
+    assert [part.get("text") for part in parts] == [None, "no", None, "yes"]
+    shown = [part.content for message in agent.script.prompts[2][1:-1] for part in message.parts]
+    assert (turn.text, shown) == ("ok", ["no", "yes"])
+
+
+async def test_what_is_said_meanwhile_is_the_next_turn(house: House, gate: Gate):
+    """Such an agent cannot be steered between its steps: a message that comes while it runs waits for its turn."""
+    agent = scripted([calls("slow")], ["one"], ["two"])
+
+    @agent.tool_plain
+    async def slow() -> str:
+        await gate.wait()
+        return "done"
+
+    chat = await open_chat(house, agent, when_busy="steer")
+    sent = await chat.inbox.send_message(user("first"))
+    await gate.reached.wait()
+    later = await chat.inbox.send_message(user("second"))
+    gate.opened.set()
+
+    turns = [await chat.settled(sent), await chat.settled(later)]
+
+    assert [(turn.text, turn.status) for turn in turns] == [("one", "completed"), ("two", "completed")]
+
+
 # --- tools ----------------------------------------------------------------------------------------------------------
 
 
