@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agents import Model, ModelResponse, Usage
+from agents import Agent, Model, ModelResponse, Usage
 from openai.types.responses import (
     Response,
     ResponseCompletedEvent,
@@ -94,6 +94,11 @@ class ScriptedSdkModel(Model):
             yield ResponseCompletedEvent(type="response.completed", response=_response(output), sequence_number=0)
         finally:
             self.closed += 1
+
+
+def agent_of(*answers: list[Said], **options: Any) -> Agent[Any]:
+    """An agent whose model follows a script; `agent.model` is it."""
+    return Agent(name="Desk", model=ScriptedSdkModel(*answers), **options)
 
 
 def _response(output: list[Any]) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from agents import Agent, ModelRefusalError, ToolOutputImage, function_tool, set_tracing_disabled
+from agents import Agent, ModelRefusalError, ToolOutputImage, function_tool
 from openai.types.responses import ResponseFunctionWebSearch, ResponseOutputMessage, ResponseOutputRefusal
 from openai.types.responses.response_function_web_search import ActionSearch
 from openai.types.responses.response_output_item import ImageGenerationCall, McpCall
@@ -17,11 +17,6 @@ from chatrt.ui import assemble, validate_chunk
 from tests.adapters.sdk_model import ScriptedSdkModel, Whole, call, message, reasoning
 
 PROMPT = [{"role": "user", "content": "hi"}]
-
-
-@pytest.fixture(autouse=True)
-def _no_tracing():
-    set_tracing_disabled(True)
 
 
 async def chunks_of(*answers: list[Any], **options: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from agents import Agent, OpenAIResponsesModel, function_tool, set_tracing_disabled
+from agents import Agent, OpenAIResponsesModel, function_tool
 from openai import AsyncOpenAI
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -112,7 +112,6 @@ async def add(a: int, b: int) -> int:
 @pytest.fixture
 async def agent_at(serve: Any) -> Any:
     """Return an agent whose model asks that server."""
-    set_tracing_disabled(True)
     clients: list[AsyncOpenAI] = []
 
     async def make(server: ResponsesServer) -> Agent[Any]:
