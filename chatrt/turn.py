@@ -88,6 +88,8 @@ class Turn(Generic[ClientDataT]):
         trigger: What brought the turn about.
         message_id: The id of the answer. It is the id of an earlier message when that one is continued.
         continuation: Whether other runs served this chat before.
+        preloaded: Whether a client asked for this run ahead of its first message.
+        previous_run_id: The run before this one.
         client_data: What the client sent along, as the agent's `client_data` type.
         tools: The tools of this turn.
         history: The messages of the chat, and how to change them.
@@ -103,6 +105,8 @@ class Turn(Generic[ClientDataT]):
     trigger: Trigger
     message_id: str
     continuation: bool
+    preloaded: bool = False
+    previous_run_id: str | None = None
     client_data: ClientDataT
     tools: Sequence[Tool]
     history: History = field(repr=False)

@@ -33,8 +33,9 @@ from chatrt.runtime.response import enter_answer
 from chatrt.runtime.session import LiveSession, RunningTurn
 from chatrt.runtime.state import DurableState
 from chatrt.runtime.steering import tell_received
+from chatrt.runtime.tracing import record_end, work_span
 from chatrt.runtime.turns import TurnWork
-from chatrt.runtime.work import Failed, HandedOn, Work
+from chatrt.runtime.work import Failed, HandedOn, Outcome, Work
 from chatrt.serving import ServedSession
 from chatrt.stores import Lease, Record
 from chatrt.turn import Trigger, enter_turn
@@ -259,17 +260,13 @@ class Run:
             return True
         self._arrivals.begin(record, work)
         try:
-            try:
-                await self._lifecycle.ensure_booted(work)
-            except Exception as error:
-                outcome = Failed(error)
-            else:
-                outcome = await work.perform()
-            self._arrivals.past_stopping()
-            if isinstance(outcome, HandedOn):
-                await self._hand_on(record)
-                return False
-            message = await finish(work, outcome)
+            with work_span(self._context, record) as span:
+                outcome = await self._serve(work)
+                if isinstance(outcome, HandedOn):
+                    await self._hand_on(record)
+                    return False
+                message = await finish(work, outcome)
+                record_end(span, outcome, work.usage, self._context.state.total_usage)
             if self._context.loop is not None:
                 self._context.loop.ended(work.turn, message, outcome.error if isinstance(outcome, Failed) else None)
             self._lifecycle.served(work)
@@ -278,6 +275,16 @@ class Run:
             self._live.running = None
             enter_turn(None)
         return True
+
+    async def _serve(self, work: Work) -> Outcome | HandedOn:
+        try:
+            await self._lifecycle.ensure_booted(work)
+        except Exception as error:
+            outcome: Outcome | HandedOn = Failed(error)
+        else:
+            outcome = await work.perform()
+        self._arrivals.past_stopping()
+        return outcome
 
     async def _warm_up(self, work: Work) -> None:
         """Be there, ahead of the first message, with nothing to say."""

@@ -186,6 +186,8 @@ class Work(ABC):
             trigger=self.trigger,
             message_id=response.message_id,
             continuation=context.continuation,
+            preloaded=context.preloaded,
+            previous_run_id=context.previous_run_id or None,
             client_data=self.client_data,
             tools=list(self.tools.values()),
             history=context.history,
