@@ -2,14 +2,16 @@
 
 from chatrt.agent import ChatAgent
 from chatrt.client import AgentChat
+from chatrt.compaction import CompactEvent, Compaction, CompactionLayer, CompactResult, SummarizedEvent
 from chatrt.errors import ChatrtError, PublicError, ToolError
-from chatrt.generate import TextStream, has_tool_call, step_count_is, stream_text
+from chatrt.generate import TextStream, has_tool_call, step_count_is, stream_text, summarize_with
 from chatrt.history import History
 from chatrt.hooks import (
     ActionEvent,
     BeforeTurnCompleteEvent,
     BootEvent,
     ChatStartEvent,
+    CompactedEvent,
     HydrateMessagesEvent,
     PreloadEvent,
     PrepareMessagesEvent,
@@ -44,6 +46,11 @@ __all__ = [
     "ChatAgent",
     "ChatStartEvent",
     "ChatrtError",
+    "CompactEvent",
+    "CompactResult",
+    "CompactedEvent",
+    "Compaction",
+    "CompactionLayer",
     "FunctionModel",
     "History",
     "HydrateMessagesEvent",
@@ -68,6 +75,7 @@ __all__ = [
     "Session",
     "SessionManager",
     "Skill",
+    "SummarizedEvent",
     "SuspendEvent",
     "TextStream",
     "Tool",
@@ -94,6 +102,7 @@ __all__ = [
     "skills_preamble",
     "step_count_is",
     "stream_text",
+    "summarize_with",
     "to_litellm",
     "tool",
 ]

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from chatrt.compaction import Compaction
 from chatrt.errors import InvalidActionError, InvalidClientDataError, InvalidInputError, UsageError
 from chatrt.hooks import (
     Hooks,
@@ -18,6 +19,7 @@ from chatrt.hooks import (
     OnChatResume,
     OnChatStart,
     OnChatSuspend,
+    OnCompacted,
     OnError,
     OnPreload,
     OnRecoveryBoot,
@@ -55,6 +57,7 @@ class ChatAgent:
             prompt between two steps (`steer`), end it (`interrupt`), or be refused with `session-busy` (`reject`). What
             is not put into the prompt by the end of the turn runs as the next turn (D6, D7).
         pending_messages: Decides about messages that arrive while a turn runs, with `queue` and `steer`.
+        compaction: When and how a summary takes the place of the older part of the prompt.
         idle_timeout: Seconds a run waits for more before it leaves memory: the chat is suspended then.
         turn_timeout: Seconds a chat stays suspended; what comes later starts a new run.
         preload_idle_timeout: Instead of `idle_timeout` until a preloaded run has served something.
@@ -79,6 +82,7 @@ class ChatAgent:
         action: Any = None,
         when_busy: WhenBusy = "queue",
         pending_messages: PendingMessages | None = None,
+        compaction: Compaction | None = None,
         idle_timeout: float = 30.0,
         turn_timeout: float = 3600.0,
         preload_idle_timeout: float | None = None,
@@ -93,6 +97,7 @@ class ChatAgent:
         on_chat_start: OnChatStart | None = None,
         on_turn_start: OnTurnStart | None = None,
         prepare_messages: PrepareMessages | None = None,
+        on_compacted: OnCompacted | None = None,
         on_before_turn_complete: OnBeforeTurnComplete | None = None,
         on_turn_complete: OnTurnComplete | None = None,
         on_action: OnAction | None = None,
@@ -112,6 +117,7 @@ class ChatAgent:
         self.action_type = action
         self.when_busy: WhenBusy = when_busy
         self.pending_messages = pending_messages
+        self.compaction = compaction
         self.idle_timeout = idle_timeout
         self.turn_timeout = turn_timeout
         self.preload_idle_timeout = idle_timeout if preload_idle_timeout is None else preload_idle_timeout
@@ -129,6 +135,7 @@ class ChatAgent:
             on_chat_start=on_chat_start,
             on_turn_start=on_turn_start,
             prepare_messages=prepare_messages,
+            on_compacted=on_compacted,
             on_before_turn_complete=on_before_turn_complete,
             on_turn_complete=on_turn_complete,
             on_action=on_action,
@@ -221,6 +228,10 @@ class ChatAgent:
 
     def prepare_messages(self, hook: HookT) -> HookT:
         self.hooks.prepare_messages = cast("PrepareMessages", hook)
+        return hook
+
+    def on_compacted(self, hook: HookT) -> HookT:
+        self.hooks.on_compacted = cast("OnCompacted", hook)
         return hook
 
     def on_before_turn_complete(self, hook: HookT) -> HookT:

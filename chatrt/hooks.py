@@ -12,6 +12,7 @@ Order in a turn (a hook that is not registered is skipped):
       on_turn_start
         prepare_messages        changes what the model is shown, this time
         run
+          on_compacted          whenever a summary has taken the place of older messages in the prompt
       on_before_turn_complete   the stream is still open; not after a failure
     (the turn is committed)
       on_turn_complete          exactly once, after success, stop and failure alike (D5)
@@ -27,6 +28,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from chatrt.compaction import CompactionSource
 from chatrt.history import History
 from chatrt.models import Usage
 from chatrt.serving import ServedSession
@@ -34,6 +36,8 @@ from chatrt.tools import Tool
 from chatrt.turn import ResponseWriter, Trigger, Turn
 from chatrt.ui import ModelMessage, UIMessage, UIMessageChunk
 
+PrepareReason = Literal["run", "compaction-rebuild", "compaction-result"]
+Convert = Callable[[Sequence[UIMessage] | History], list[ModelMessage]]
 TurnStatus = Literal["completed", "stopped", "failed", "interrupted"]
 
 
@@ -48,9 +52,12 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class MessagesEvent(Event):
-    """An event with the messages of the chat, as they stand when they are read."""
+    """An event with the messages of the chat, as they stand when they are read.
 
-    convert: Callable[[Sequence[UIMessage]], list[ModelMessage]] = field(repr=False)
+    `convert` makes model messages: of some messages theirs, of the history the prompt, with what stands beside them.
+    """
+
+    convert: Convert = field(repr=False)
 
     @property
     def ui_messages(self) -> list[UIMessage]:
@@ -60,7 +67,7 @@ class MessagesEvent(Event):
     @property
     def messages(self) -> list[ModelMessage]:
         """The history as a model would be shown it."""
-        return self.convert(self.history.all())
+        return self.convert(self.history)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,11 +242,41 @@ class TurnStartEvent(MessagesEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareMessagesEvent(Event):
-    """The prompt is ready; what the hook returns is shown to the model instead. Nothing of it is stored."""
+    """The prompt is ready; what the hook returns is shown to the model instead. Nothing of it is stored.
+
+    Attributes:
+        reason: `run` for the first step, `compaction-result` when a summary has just taken the place of the prompt,
+            `compaction-rebuild` for each later step of that answer.
+    """
 
     messages: list[ModelMessage]
-    reason: Literal["run", "compaction-rebuild", "compaction-result"]
+    reason: PrepareReason
     turn: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactedEvent(Event):
+    """A summary stands for the older part of the prompt from now on; what the hook raises is logged.
+
+    Attributes:
+        source: `inner` between two steps, `outer` behind an answer, `manual` by `turn.compact()`.
+        messages: What it stands for, as the model was shown it.
+        usage: Of the last step before; None when no provider told.
+        step_number: The step that comes next; -1 unless `source` is `inner`.
+    """
+
+    source: CompactionSource
+    summary: str
+    messages: list[ModelMessage]
+    usage: Usage | None
+    step_number: int
+    turn: int
+    response: ResponseWriter = field(repr=False)
+
+    @property
+    def message_count(self) -> int:
+        """How many rows the summary stands for."""
+        return len(self.messages)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,6 +372,7 @@ HydrateMessages = Callable[[HydrateMessagesEvent], list[UIMessage] | Awaitable[l
 OnChatStart = Callable[[ChatStartEvent], Awaitable[None] | None]
 OnTurnStart = Callable[[TurnStartEvent], Awaitable[None] | None]
 PrepareMessages = Callable[[PrepareMessagesEvent], list[ModelMessage] | Awaitable[list[ModelMessage]]]
+OnCompacted = Callable[[CompactedEvent], Awaitable[None] | None]
 OnBeforeTurnComplete = Callable[[BeforeTurnCompleteEvent], Awaitable[None] | None]
 OnTurnComplete = Callable[[TurnCompleteEvent], Awaitable[None] | None]
 OnAction = Callable[[ActionEvent], Answer | Awaitable[Answer]]
@@ -355,6 +393,7 @@ class Hooks:
     on_chat_start: OnChatStart | None = None
     on_turn_start: OnTurnStart | None = None
     prepare_messages: PrepareMessages | None = None
+    on_compacted: OnCompacted | None = None
     on_before_turn_complete: OnBeforeTurnComplete | None = None
     on_turn_complete: OnTurnComplete | None = None
     on_action: OnAction | None = None

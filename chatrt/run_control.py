@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from chatrt.compaction import CompactionLayer, CompactResult, Summarize
 from chatrt.errors import UsageError
+from chatrt.ui import ModelMessage
 
 
 class RunControl(Protocol):
@@ -44,6 +47,58 @@ class RunControl(Protocol):
 
     def set_turn_timeout(self, seconds: float) -> None:
         """Stay suspended so long, from now on, until this run ends."""
+        ...
+
+    @property
+    def compaction(self) -> CompactionLayer | None:
+        """The compaction that holds for the chat as it is now, the answer that is being made included."""
+        ...
+
+    async def compact(self, *, summarize: Summarize | None = None) -> CompactResult:
+        """Summarize the history now: everything up to the last answer that has all its tool results.
+
+        Questions that are not answered yet stay as they are, and so does the answer that is being made; inside of
+        `run`, `turn.messages` stand on the summary afterwards. It is committed with the turn or action at hand; what a
+        failing action did is undone (D20).
+
+        Args:
+            summarize: Gives the summary; by default the `summarize` of the agent's `compaction`.
+
+        Raises:
+            UsageError: If there is no way to summarize.
+            Exception: What `summarize` raises; nothing has changed then.
+        """
+        ...
+
+    def inject(self, messages: Sequence[ModelMessage]) -> None:
+        """Put messages into the prompt at the next place: right before `run` is called, or between two steps.
+
+        They stand there in every later prompt, also of later runs, and never among the messages that people see. They
+        go when their place leaves the active branch, and when a compaction stands for it. At most 64 of them, and
+        256 KiB, are kept; the oldest go first. Right before `run` they wait on when the prompt ends with tool results.
+        May be called from anywhere in the run, also from tasks that outlive the turn that started them; what was
+        injected stays when the turn or action fails.
+
+        Raises:
+            UsageError: If they are not model messages, or too large, or the run is over.
+        """
+        ...
+
+    def defer(self, work: Awaitable[Any] | Callable[[], Any]) -> None:
+        """Run something beside the answer; what it raises is logged.
+
+        The end of the turn or action waits for it, up to 5 seconds: behind the answer and before
+        `on_before_turn_complete`, but not after a failure. What is deferred outside of a turn or behind its answer
+        (`on_boot`, `on_before_turn_complete`, `on_turn_complete`) is not waited for: it runs in the idle time, and the
+        run does not leave memory before it has ended, up to 5 seconds longer than the idle time. A stop does not cancel
+        it, the end of the run does. `current_turn` and `current_run` are there inside.
+
+        Args:
+            work: An awaitable, or a function that gives one.
+
+        Raises:
+            UsageError: If the run is over.
+        """
         ...
 
 

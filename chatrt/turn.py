@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
+from chatrt.compaction import CompactionLayer, CompactResult, Summarize
 from chatrt.errors import UsageError
 from chatrt.history import History
 from chatrt.models import Usage
@@ -162,6 +163,25 @@ class Turn(Generic[ClientDataT]):
         """Let another run, of newer code perhaps, go on; see `RunControl`."""
         self.control.request_upgrade()
 
+    # --- compaction and background work
+
+    @property
+    def compaction(self) -> CompactionLayer | None:
+        """The compaction that holds now; see `RunControl`."""
+        return self.control.compaction
+
+    async def compact(self, *, summarize: Summarize | None = None) -> CompactResult:
+        """Summarize the history now; see `RunControl`."""
+        return await self.control.compact(summarize=summarize)
+
+    def inject(self, messages: Sequence[ModelMessage]) -> None:
+        """Put messages into the prompt at the next place; see `RunControl`."""
+        self.control.inject(messages)
+
+    def defer(self, work: Awaitable[Any] | Callable[[], Any]) -> None:
+        """Run something beside the answer; see `RunControl`."""
+        self.control.defer(work)
+
 
 _current: ContextVar[Turn[Any] | None] = ContextVar("chatrt_turn", default=None)
 
@@ -172,10 +192,15 @@ def current_turn() -> Turn[Any]:
     Raises:
         UsageError: If no turn is running here.
     """
-    turn = _current.get()
+    turn = find_current_turn()
     if turn is None:
         raise UsageError("no turn is running here")
     return turn
+
+
+def find_current_turn() -> Turn[Any] | None:
+    """Return the turn (or action) that the calling code runs in, or None."""
+    return _current.get()
 
 
 def enter_turn(turn: Turn[Any] | None) -> None:

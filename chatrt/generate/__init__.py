@@ -6,6 +6,7 @@ from chatrt.generate.calls import ToolCall, ToolResult
 from chatrt.generate.step import Step
 from chatrt.generate.stop import StopCondition, has_tool_call, step_count_is
 from chatrt.generate.stream import BeforeStep, StepBoundary, StepPrompt, TextStream, stream_text
+from chatrt.generate.summarize import summarize_with
 
 __all__ = [
     "BeforeStep",
@@ -19,4 +20,5 @@ __all__ = [
     "has_tool_call",
     "step_count_is",
     "stream_text",
+    "summarize_with",
 ]

@@ -30,7 +30,7 @@ class ActionWork(Work):
         returned fails later: what was shown of it is kept (D21).
         """
         history = self.context.history
-        checkpoint = history.checkpoint()
+        checkpoint, compactions = history.checkpoint(), self.context.state.layers.compactions
 
         async def handle() -> Any:
             answer = await self._handle()
@@ -42,14 +42,13 @@ class ActionWork(Work):
             self.open_response(None)
             await self.answer(handle)
         except Exception as error:
-            if not self.handled:
-                history.restore(checkpoint)
-            return Failed(error)
-        if self.stop_signal.is_set():
-            if not self.handled:
-                history.restore(checkpoint)
-            return Stopped(self.stop_reason)
-        return Completed()
+            outcome = Failed(error)
+        else:
+            outcome = Stopped(self.stop_reason) if self.stop_signal.is_set() else Completed()
+        if not self.handled:
+            history.restore(checkpoint)
+            self.context.state.layers = self.context.state.layers.with_compactions(compactions)
+        return outcome
 
     async def _handle(self) -> Any:
         context, hooks = self.context, self.context.agent.hooks

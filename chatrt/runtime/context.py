@@ -13,9 +13,11 @@ from chatrt.errors import ChatrtError, InvalidMessageError
 from chatrt.history import History
 from chatrt.ids import Ids
 from chatrt.runtime.arrivals import Arrivals
+from chatrt.runtime.background import Background
 from chatrt.runtime.control import Control
 from chatrt.runtime.custom import CustomLoop
 from chatrt.runtime.outbox import OutboxWriter
+from chatrt.runtime.prompt_layers import PromptLayers
 from chatrt.runtime.state import DurableState
 from chatrt.stores import Commit, NewRecord, Record
 from chatrt.turn import Trigger
@@ -36,6 +38,8 @@ class RunContext:
         injected: Messages that were put into the running turn: they are settled with it.
         preloaded: Whether a client asked for this run ahead of its first message.
         on_turn_start: Told when a turn's answer begins.
+        background: What runs beside the answers.
+        saved_layers: The prompt layers as they were committed last.
     """
 
     chat_id: str
@@ -59,6 +63,17 @@ class RunContext:
     turns: int = 0
     settled_seq: int = 0
     in_cursor: int = 0
+    background: Background = field(init=False)
+    saved_layers: PromptLayers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.background = self.control.background = Background(self.chat_id, self.state, self.clock)
+        self.saved_layers = self.state.layers
+
+    @property
+    def has_new_layers(self) -> bool:
+        """Whether the prompt layers are others than those that were committed last."""
+        return self.saved_layers is not self.state.layers
 
     def find_unstorable(self) -> Exception | None:
         """Say why the history's changes cannot be stored, if application code left what is no message in it."""
@@ -75,6 +90,7 @@ class RunContext:
         changes = self.history.changes()
         in_cursor = self.arrivals.settled_up_to
         self.state.settled = [seq for seq in self.state.settled if seq > in_cursor]
+        self.state.layers = self.saved_layers = self.state.layers.pruned(self.history.all())
         commit = Commit(
             records=records,
             nodes=changes.nodes,

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 from chatrt.agent import ChatAgent
+from chatrt.compaction import CompactionLayer, CompactResult, Summarize
+from chatrt.errors import UsageError
+from chatrt.runtime.background import Background
+from chatrt.ui import ModelMessage
+
+
+class Compacts(Protocol):
+    """Compacts for the work at hand."""
+
+    def current(self) -> CompactionLayer | None: ...
+
+    async def compact(self, summarize: Summarize | None) -> CompactResult: ...
 
 
 class Control:
@@ -23,6 +35,8 @@ class Control:
         turn_timeout: Seconds to stay suspended; likewise.
         ending: Whether the run ends when nothing waits any more.
         upgrading: Whether that is because newer code is to go on.
+        background: What runs beside the answers; there from the boot of the run on.
+        compactor: Of the work at hand, or of the last; None as long as nothing was served.
     """
 
     def __init__(
@@ -37,6 +51,8 @@ class Control:
         self.turn_timeout: float | None = None
         self.ending = False
         self.upgrading = False
+        self.background: Background | None = None
+        self.compactor: Compacts | None = None
 
     def end_run(self) -> None:
         self.ending = True
@@ -52,3 +68,23 @@ class Control:
 
     def set_turn_timeout(self, seconds: float) -> None:
         self.turn_timeout = seconds
+
+    @property
+    def compaction(self) -> CompactionLayer | None:
+        return None if self.compactor is None else self.compactor.current()
+
+    async def compact(self, *, summarize: Summarize | None = None) -> CompactResult:
+        if self.compactor is None:
+            raise UsageError("there is nothing to compact before the first input is served")
+        return await self.compactor.compact(summarize)
+
+    def inject(self, messages: Sequence[ModelMessage]) -> None:
+        self._get_background().inject(messages)
+
+    def defer(self, work: Awaitable[Any] | Callable[[], Any]) -> None:
+        self._get_background().defer(work)
+
+    def _get_background(self) -> Background:
+        if self.background is None:
+            raise UsageError("the run has not begun")
+        return self.background

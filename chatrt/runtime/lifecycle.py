@@ -8,16 +8,14 @@ the run was there before. A run that died is not resumed: another one begins.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
 from typing import Any
 
-from chatrt.hooks import BootEvent, ResumeEvent, SuspendEvent
+from chatrt.hooks import BootEvent, Convert, ResumeEvent, SuspendEvent
 from chatrt.runtime.calling import call
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.control import Control
 from chatrt.runtime.state import DurableState, Phase, Suspension
 from chatrt.runtime.work import Work
-from chatrt.ui import ModelMessage, UIMessage
 
 logger = logging.getLogger("chatrt.runtime")
 
@@ -40,7 +38,7 @@ class Lifecycle:
         self._resumes: Phase | None = None if suspended is None else suspended.phase
         self._phase: Phase = "turn" if suspended is None else suspended.phase
         self._client_data: Any = None
-        self._convert: Callable[[Sequence[UIMessage]], list[ModelMessage]] | None = None
+        self._convert: Convert | None = None
 
     # --- serving
 

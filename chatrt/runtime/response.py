@@ -72,6 +72,7 @@ class Response:
         self.finish_reason: str | None = None
         self.stream_error: str | None = None
         self.usage: Usage | None = None
+        self.last_usage: Usage | None = None
         self._writer = writer
         self._before_step = before_step
         empty: UIMessage = {"id": message_id, "role": "assistant", "parts": []}
@@ -113,6 +114,7 @@ class Response:
             used = _usage_of(chunks)
             if used is not None:
                 self.usage = used if self.usage is None else self.usage + used
+                self.last_usage = chunks.steps[-1].usage if isinstance(chunks, TextStream) else used
 
     def emit(self, chunk: UIMessageChunk) -> None:
         """Write a chunk that is known to be well formed."""
@@ -129,6 +131,16 @@ class Response:
     def approvals_run(self) -> bool:
         """Whether approved calls may have started by now."""
         return self._has_approved and self._started
+
+    @property
+    def part_count(self) -> int:
+        """How many parts the message has by now."""
+        return self._reducer.part_count
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._over
 
     def seal(self) -> None:
         """Drop what the answer still writes although it was told to end; hooks and the runtime go on."""

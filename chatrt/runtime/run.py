@@ -18,6 +18,7 @@ from chatrt.history import History
 from chatrt.ids import Ids
 from chatrt.run_control import enter_run
 from chatrt.runtime.actions import ActionWork, SwitchWork
+from chatrt.runtime.after_answer import after_answer
 from chatrt.runtime.arrivals import Arrivals
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.control import Control
@@ -103,6 +104,8 @@ class Run:
                     return
             if self.failure is not None:
                 raise self.failure
+            await self._context.background.settle()
+            await self._settle_strays()
         except asyncio.CancelledError:
             if self.failure is not None:
                 raise self.failure from None
@@ -113,6 +116,7 @@ class Run:
                 task.cancel()
             if self._context.loop is not None:
                 self._context.loop.cancel()
+            self._context.background.end()
             self._context.writer.abandon()
             self._live.running = None
             enter_run(None)
@@ -162,6 +166,7 @@ class Run:
             settled_seq=snapshot.settled_seq,
             in_cursor=snapshot.in_cursor,
         )
+        self._context.background.wake = self._arrived.set
         live.injected = self._context.injected
         self._lifecycle = Lifecycle(self._context, resumed=resumed)
         if snapshot.out_last_seq == snapshot.settled_seq:
@@ -224,14 +229,15 @@ class Run:
         return None if self._draining else arrivals.queue.popleft()
 
     async def _settle_strays(self) -> None:
-        """A stop that had nothing to end makes no turn: the cursor passes it."""
-        if self._arrivals.settled_up_to > self._context.in_cursor:
+        """Commit what no turn does: that a stop had nothing to end, and what the background has left."""
+        if self._arrivals.settled_up_to > self._context.in_cursor or self._context.has_new_layers:
             await self._context.commit([])
 
     async def _wait_for_arrival(self) -> bool:
         closed = self._live.row.status == "closed"
         arrival = asyncio.create_task(self._arrivals.arrived.wait())
-        timer = asyncio.create_task(self._clock.sleep(0.0 if closed else self._lifecycle.idle_timeout))
+        idle = self._context.background.idle(0.0 if closed else self._lifecycle.idle_timeout)
+        timer = asyncio.create_task(idle)
         try:
             await asyncio.wait({arrival, timer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -282,7 +288,8 @@ class Run:
         except Exception as error:
             outcome: Outcome | HandedOn = Failed(error)
         else:
-            outcome = await work.perform()
+            self._context.background.begin_work()
+            outcome = await after_answer(work, await work.perform())
         self._arrivals.past_stopping()
         return outcome
 
@@ -313,6 +320,8 @@ class Run:
 
     async def _end(self) -> None:
         """End for good; what waits is the next run's, which may begin here at once."""
+        await self._context.background.settle()
+        self._context.background.end()
         await self._settle_strays()
         settled = self._arrivals.settled_up_to
         if self._arrivals.queue or not await self._release(settled):
@@ -320,11 +329,14 @@ class Run:
 
     async def _leave(self) -> bool:
         """Suspend the run and give the lease back, unless something arrived meanwhile."""
+        self._context.background.begin_work()
         changed = await self._lifecycle.suspend(closed=self._live.row.status == "closed")
+        await self._context.background.settle_work()
         settled = self._arrivals.settled_up_to
         if self._arrivals.queue or self._live.arrived.is_set():
             return False
-        if changed or settled > self._context.in_cursor:
+        self._context.background.end()
+        if changed or settled > self._context.in_cursor or self._context.has_new_layers:
             await self._context.commit([])
         return await self._release(settled)
 
@@ -335,6 +347,8 @@ class Run:
         if not left or self._arrivals.is_reading or self._arrivals.read_cursor > settled:
             # Something arrived meanwhile; what was read of it behind the release is the next run's to read again.
             self._live.arrived.set()
+        if not left:
+            self._context.background.go_on()
         return left
 
     def _reader_ended(self, reader: asyncio.Task[None]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from chatrt.models import Usage
+from chatrt.runtime.prompt_layers import PromptLayers
 
 Phase = Literal["preload", "turn"]
 
@@ -48,6 +49,7 @@ class DurableState:
         turn_starts: Where the last two turns begin on `.out`; older records may be trimmed.
         total_usage: Of all turns (D10).
         last_usage: Of the last turn that reported any.
+        layers: What stands in the prompts beside the messages: summaries (D9), background messages.
     """
 
     chat_started: bool = False
@@ -61,6 +63,7 @@ class DurableState:
     turn_starts: list[int] = field(default_factory=list[int])
     total_usage: Usage = field(default_factory=Usage)
     last_usage: Usage | None = None
+    layers: PromptLayers = field(default_factory=PromptLayers)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> DurableState:
@@ -78,6 +81,7 @@ class DurableState:
             turn_starts=list(value.get("turnStarts", ())),
             total_usage=Usage.from_json(value.get("totalUsage", {})),
             last_usage=None if last_usage is None else Usage.from_json(last_usage),
+            layers=PromptLayers.from_json(value.get("layers", {})),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -99,6 +103,9 @@ class DurableState:
             value["settled"] = self.settled
         if self.last_usage is not None:
             value["lastUsage"] = self.last_usage.to_json()
+        layers = self.layers.to_json()
+        if layers:
+            value["layers"] = layers
         return value
 
     def add_usage(self, usage: Usage | None) -> None:

@@ -12,6 +12,7 @@ from chatrt.hooks import (
     ChatStartEvent,
     HydrateMessagesEvent,
     PrepareMessagesEvent,
+    PrepareReason,
     TurnStartEvent,
     ValidateMessagesEvent,
 )
@@ -226,22 +227,26 @@ class TurnWork(Work):
         if run is None:
             raise UsageError(f"agent {self.context.agent.id!r} has no run function")
         vars(turn).pop("messages", None)  # hooks may have read them before the last change of the history
-        await self._prepare(turn)
+        if self.context.background.place_behind(self.context.history.last, turn.messages):
+            vars(turn).pop("messages", None)
+        if self.context.agent.hooks.prepare_messages is not None:
+            turn.messages = await self.prepare(turn.messages, "run")
         await self.answer(lambda: run(turn))
 
-    async def _prepare(self, turn: Turn[Any]) -> None:
+    async def prepare(self, messages: list[ModelMessage], reason: PrepareReason) -> list[ModelMessage]:
+        """Let `prepare_messages` change a prompt that is about to be shown."""
         hook = self.context.agent.hooks.prepare_messages
         if hook is None:
-            return
+            return messages
         event = PrepareMessagesEvent(
             chat_id=self.context.chat_id,
             history=self.context.history,
             client_data=self.client_data,
-            messages=list(turn.messages),
-            reason="run",
+            messages=list(messages),
+            reason=reason,
             turn=self.context.turns,
         )
-        turn.messages = keep_approval_row_last(turn.messages, await call(hook, event))
+        return keep_approval_row_last(messages, await call(hook, event))
 
 
 def checked_history(messages: Any) -> list[UIMessage]:

@@ -13,9 +13,11 @@ from typing import Any, cast
 from chatrt.codec import dumps, loads
 from chatrt.errors import ModelError, UsageError
 from chatrt.generate import StepBoundary, StepPrompt, TextStream
-from chatrt.hooks import ToolsEvent
+from chatrt.history import History
+from chatrt.hooks import PrepareReason, ToolsEvent
 from chatrt.models import Usage
 from chatrt.runtime.calling import call
+from chatrt.runtime.compaction import Compactor
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.response import Response, enter_answer
 from chatrt.serving import ServedTurn
@@ -24,6 +26,7 @@ from chatrt.tools import Tool, tool_map
 from chatrt.turn import Trigger, Turn, enter_turn
 from chatrt.ui import (
     ModelMessage,
+    Segment,
     UIMessage,
     UIMessageChunk,
     convert_segments,
@@ -95,6 +98,7 @@ class Work(ABC):
         self.response: Response | None = None
         self.turn: Turn[Any] | None = None
         self.start_seq: int | None = None
+        self.compactor = context.control.compactor = Compactor(self)
         self._message_id = message_id
         self._generation: asyncio.Task[None] | None = None
 
@@ -195,7 +199,7 @@ class Work(ABC):
             total_usage=context.state.total_usage,
             control=context.control,
             previous_turn_usage=context.state.last_usage,
-            convert=lambda: self.convert(context.history.all()),
+            convert=lambda: self.convert(context.history),
             stop_signal=self.stop_signal,
         )
         if isinstance(turn, ServedTurn):
@@ -209,13 +213,28 @@ class Work(ABC):
         response.replay(chunks)
         self._begin_turn(response)
 
-    def convert(self, messages: Sequence[UIMessage]) -> list[ModelMessage]:
-        """Return what a model would be shown of these messages."""
+    @property
+    def is_answering(self) -> bool:
+        """Whether what was asked to answer is at it."""
+        return self._generation is not None
+
+    def convert(self, messages: Sequence[Segment] | History) -> list[ModelMessage]:
+        """Return what a model would be shown of these messages; of the history, with the layers that stand in it."""
+        if isinstance(messages, History):
+            messages = self.context.state.layers.segments(messages.all())
         return repair_model_messages(convert_segments(expand_injected(messages), tools=self.tools))
+
+    async def prepare(self, messages: list[ModelMessage], reason: PrepareReason) -> list[ModelMessage]:  # noqa: ARG002
+        """Let the application change a prompt that is about to be shown; only those of turns."""
+        return messages
 
     async def before_step(self, boundary: StepBoundary) -> StepPrompt | None:
         """Change what the next step of the answer is shown: compaction, then steering, then background messages."""
-        return StepPrompt(messages=await self.steer(boundary, boundary.messages))
+        response = self._writer_of_answer()
+        prompt = await self.compactor.at_boundary(boundary)
+        prompt = await self.steer(boundary, prompt)
+        prompt = [*prompt, *self.context.background.place_in(response.message_id, response.part_count)]
+        return StepPrompt(messages=prompt, shown=await self.compactor.shown(boundary, prompt))
 
     async def steer(self, boundary: StepBoundary, prompt: list[ModelMessage]) -> list[ModelMessage]:  # noqa: ARG002
         """Return the prompt with what users said meanwhile; only turns are steered."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chatrt.ui.assemble import assemble, read_ui_message_stream
 from chatrt.ui.chunks import UIMessageChunk
+from chatrt.ui.compaction import find_compaction_place, is_compaction_safe
 from chatrt.ui.complete import (
     last_assistant_message_is_complete_with_approval_responses,
     last_assistant_message_is_complete_with_tool_calls,
@@ -67,8 +68,10 @@ __all__ = [
     "convert_to_model_messages",
     "expand_injected",
     "find_answered_message",
+    "find_compaction_place",
     "get_tool_name",
     "injected_chunk",
+    "is_compaction_safe",
     "is_data_part",
     "is_dynamic_tool_part",
     "is_file_part",

@@ -110,6 +110,11 @@ class MessageReducer:
             message["metadata"] = self._metadata
         return message
 
+    @property
+    def part_count(self) -> int:
+        """How many parts the message has."""
+        return len(self._parts)
+
     def open_texts(self) -> list[str]:
         """Return the ids of the texts that have started and not ended."""
         return list(self._texts)

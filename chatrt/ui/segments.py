@@ -46,11 +46,13 @@ def injected_chunk(
     return cast("UIMessageChunk", {"type": INJECTED, "id": part_id, "data": data})
 
 
-def expand_injected(messages: Iterable[UIMessage]) -> list[Segment]:
+def expand_injected(messages: Iterable[Segment]) -> list[Segment]:
     """Cut assistant messages where user messages were injected, and put these there."""
     segments: list[Segment] = []
     for message in messages:
-        if message["role"] == "assistant" and any(part["type"] == INJECTED for part in message["parts"]):
+        if isinstance(message, ModelRows):
+            segments.append(message)
+        elif message["role"] == "assistant" and any(part["type"] == INJECTED for part in message["parts"]):
             segments.extend(_expand(message))
         else:
             segments.append(message)
