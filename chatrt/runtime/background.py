@@ -126,18 +126,13 @@ class Background:
             self._state.layers = self._state.layers.with_waiting(rows)
             self.wake()
 
-    def place_behind(self, message: UIMessage | None, prompt: Sequence[ModelMessage]) -> bool:
+    def place_behind(self, message: UIMessage | None, prompt: Sequence[ModelMessage]) -> None:
         """Let what waits stand behind the last message of the history, before `run` is called.
 
         Not behind a tool row: what comes next there is the model's, or the execution of what was approved.
-
-        Returns:
-            Whether the prompt is another one now.
         """
-        if message is None or not self._state.layers.waiting or (prompt and prompt[-1]["role"] == "tool"):
-            return False
-        self._state.layers = self._state.layers.with_waiting_placed(Place.behind(message))
-        return True
+        if message is not None and not (prompt and prompt[-1]["role"] == "tool"):
+            self._state.layers = self._state.layers.with_waiting_placed(Place.behind(message))
 
     def place_in(self, message_id: str, part_index: int) -> list[ModelMessage]:
         """Let what waits stand in the answer that is being made; returns it."""

@@ -227,7 +227,8 @@ class TurnWork(Work):
         if run is None:
             raise UsageError(f"agent {self.context.agent.id!r} has no run function")
         vars(turn).pop("messages", None)  # hooks may have read them before the last change of the history
-        if self.context.background.place_behind(self.context.history.last, turn.messages):
+        if self.context.state.layers.waiting:  # only then: a prompt that nobody reads is not made
+            self.context.background.place_behind(self.context.history.last, turn.messages)
             vars(turn).pop("messages", None)
         if self.context.agent.hooks.prepare_messages is not None:
             turn.messages = await self.prepare(turn.messages, "run")
