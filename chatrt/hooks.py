@@ -268,15 +268,11 @@ class CompactedEvent(Event):
     source: CompactionSource
     summary: str
     messages: list[ModelMessage]
+    message_count: int
     usage: Usage | None
     step_number: int
     turn: int
     response: ResponseWriter = field(repr=False)
-
-    @property
-    def message_count(self) -> int:
-        """How many rows the summary stands for."""
-        return len(self.messages)
 
 
 @dataclass(frozen=True, kw_only=True)

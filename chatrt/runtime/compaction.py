@@ -138,7 +138,7 @@ class Compactor:
     def current(self) -> CompactionLayer | None:
         """Return the compaction that holds for the chat as it is now."""
         response = self._work.response
-        answer = None if response is None or response.is_over else response.raw_message()
+        answer = None if response is None or response.is_over else response.snapshot()
         messages = self._context.history.all() if answer is None else self._with_answer(answer)
         return self._context.state.layers.find_compaction(messages)
 
@@ -276,6 +276,7 @@ class Compactor:
             source=event.source,
             summary=summary,
             messages=event.messages,
+            message_count=len(event.messages),
             usage=event.usage,
             step_number=event.step_number,
             turn=event.turn,
@@ -303,6 +304,13 @@ class _NoAnswer:
 
     async def merge(self, chunks: Any) -> None:
         raise UsageError(f"there is no answer to write a {type(chunks).__name__} into")
+
+    def snapshot(self) -> UIMessage | None:
+        return None
+
+    @property
+    def finish_reason(self) -> str | None:
+        return None
 
 
 def _reaches(layer: CompactionLayer, messages: Sequence[UIMessage], place: tuple[int, int]) -> bool:

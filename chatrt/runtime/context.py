@@ -90,7 +90,9 @@ class RunContext:
         changes = self.history.changes()
         in_cursor = self.arrivals.settled_up_to
         self.state.settled = [seq for seq in self.state.settled if seq > in_cursor]
-        self.state.layers = self.saved_layers = self.state.layers.pruned(self.history.all())
+        if self.state.layers.injected:
+            self.state.layers = self.state.layers.pruned(self.history.all())
+        self.saved_layers = self.state.layers
         commit = Commit(
             records=records,
             nodes=changes.nodes,

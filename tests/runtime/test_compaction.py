@@ -154,7 +154,7 @@ async def test_a_long_answer_is_compacted_again(house: House):
     await chat.send("look")
 
     event = agent.summaries.events[1]
-    assert [_brief(part) for row in event.messages for part in _parts(row)][0] == "SUM summary 1"
+    assert next(_brief(part) for row in event.messages for part in _parts(row)) == "SUM summary 1"
     assert last_prompt(agent) == [["SUM summary 2"]]
 
 
@@ -207,6 +207,18 @@ async def test_nothing_is_asked_before_the_first_step(house: House):
     await chat.send("look")
 
     assert asked == [("inner", 1), ("outer", -1)]
+
+
+async def test_without_numbers_nothing_is_compacted(house: House):
+    """A threshold says nothing where the provider does not tell how many tokens a step took."""
+    silent = {"type": "finish", "finishReason": {"unified": "tool-calls"}}
+    agent = compacting([*tool_call("look", {"place": "box"}), silent], says("done"), compaction={"threshold": 0})
+    chat = await house.open(agent)
+
+    await chat.send("look")
+
+    assert [event.source for event in agent.summaries.events] == ["outer"]
+    assert last_prompt(agent)[0] == ["look"]
 
 
 async def test_a_step_with_an_unanswered_call_is_not_summarized(house: House):
