@@ -320,6 +320,37 @@ async def test_what_comes_with_a_summary_stands_behind_it(house: House):
     assert last_prompt(agent)[1:] == ["it is old", "done", "more"]
 
 
+async def test_a_boundary_has_an_order(house: House, gate: Gate):
+    """The summary, then what a person said meanwhile, then the background; so it is in the next prompts, too."""
+
+    @tool
+    async def study(place: str) -> str:
+        """Study a place."""
+        current_turn().inject([note("it is old")])
+        await gate.wait()
+        return "stone"
+
+    agent = scripted(
+        call(tool_call("study", {"place": "wall"}), finish("tool-calls", input_tokens=900)),
+        "done",
+        "well",
+        tools=[study],
+        when_busy="steer",
+        compaction=Compaction(summarize=lambda _: "a summary", threshold=500),
+    )
+    chat = await house.open(agent)
+    sent = await chat.inbox.send_message(user("go"))
+    await gate.reached.wait()
+    await chat.until_read(await chat.inbox.send_message(user("hurry")))
+    gate.opened.set()
+    await chat.settled(sent)
+    assert last_prompt(agent)[1:] == ["hurry", "it is old"]
+
+    await chat.send("more")
+
+    assert last_prompt(agent)[1:] == ["hurry", "it is old", "done", "more"]
+
+
 async def test_actions_have_a_background_too(house: House):
     """What an action injects goes into the steps of its own answer, or waits for the next turn."""
 

@@ -505,6 +505,19 @@ async def test_regenerating_the_answer_with_the_place_undoes_it(house: House):
     assert last_prompt(agent) == [["1"]]
 
 
+async def test_switching_back_brings_the_summary_back(house: House):
+    """A summary holds on its branch, whenever that is the active one (D14)."""
+    agent = compacting(looks("box", BIG), says("one"), says("one again"), says("two"))
+    chat = await house.open(agent)
+    turn = await chat.send("1")
+    await chat.regenerate()
+
+    await chat.settled(await chat.inbox.switch_branch(turn.complete["messageId"]))
+    await chat.send("2")
+
+    assert last_prompt(agent) == [["SUM summary 1"], ["one"], ["2"]]
+
+
 async def test_an_edit_behind_the_place_keeps_the_summary(house: House):
     """A later question that is edited is asked on the same summary (D22)."""
     agent = compacting(looks("box", BIG), says("one"), says("two"), says("two again"))
