@@ -50,6 +50,21 @@ class SessionKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """The session from whose run another one was started, for good.
+
+    Attributes:
+        chat_id: Its chat id, in the same tenant.
+        root_id: The chat id of the session where the family begins: the one that has no parent.
+        tool_call_id: The tool call that started the other one, if one did.
+    """
+
+    chat_id: str
+    root_id: str
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRow:
     """What is known of a session without its records.
 
@@ -58,6 +73,7 @@ class SessionRow:
         updated_at: When the session last took an inbox record, had a turn or action committed, or was closed; in
             seconds since 1970. Chunks do not move it.
         closed_reason: What `close_session` was given.
+        parent: The session that started it; None for one that began by itself.
     """
 
     key: SessionKey
@@ -68,6 +84,7 @@ class SessionRow:
     metadata: dict[str, Any]
     client_data: Any
     closed_reason: str | None = None
+    parent: Parent | None = None
 
 
 class NewRecord(NamedTuple):
@@ -227,7 +244,14 @@ class Store(Protocol):
     # --- sessions
 
     async def create_session(
-        self, key: SessionKey, *, agent: str, metadata: dict[str, Any], client_data: Any, at: float
+        self,
+        key: SessionKey,
+        *,
+        agent: str,
+        metadata: dict[str, Any],
+        client_data: Any,
+        at: float,
+        parent: Parent | None = None,
     ) -> tuple[SessionRow, bool]:
         """Create a session, or return the one that is there unchanged; the flag says whether it is new."""
         ...
@@ -242,10 +266,14 @@ class Store(Protocol):
         *,
         agent: str | None = None,
         status: SessionStatus | None = None,
+        parent: str | None = None,
         after: str = "",
         limit: int = 0,
     ) -> AsyncIterator[SessionRow]:
-        """Yield sessions ordered by chat id, those after `after`, at most `limit` (0: all)."""
+        """Yield sessions ordered by chat id, those after `after`, at most `limit` (0: all).
+
+        With `parent` only those that this chat started, at a cost that does not depend on how many others there are.
+        """
         ...
 
     async def close_session(self, key: SessionKey, *, reason: str | None, at: float) -> SessionRow:

@@ -28,6 +28,7 @@ from chatrt.stores.base import (
     NewRecord,
     Node,
     OutPage,
+    Parent,
     Record,
     SessionKey,
     SessionRow,
@@ -59,6 +60,7 @@ class _Stored:
     created_at: float
     updated_at: float
     epoch: int
+    parent: Parent | None
     status: SessionStatus = "open"
     closed_reason: str | None = None
     owner: str | None = None
@@ -84,6 +86,7 @@ class _Stored:
             metadata=loads(self.metadata),
             client_data=loads(self.client_data),
             closed_reason=self.closed_reason,
+            parent=self.parent,
         )
 
     @property
@@ -105,6 +108,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._sessions: dict[SessionKey, _Stored] = {}
+        self._children: dict[SessionKey, set[SessionKey]] = {}
         self._epoch_floor = 0
         self._is_open = False
 
@@ -140,13 +144,22 @@ class MemoryStore:
     # --- sessions
 
     async def create_session(
-        self, key: SessionKey, *, agent: str, metadata: dict[str, Any], client_data: Any, at: float
+        self,
+        key: SessionKey,
+        *,
+        agent: str,
+        metadata: dict[str, Any],
+        client_data: Any,
+        at: float,
+        parent: Parent | None = None,
     ) -> tuple[SessionRow, bool]:
         stored = self._find(key)
         created = stored is None
         if stored is None:
-            stored = _Stored(key, agent, dumps(metadata), dumps(client_data), at, at, self._epoch_floor)
+            stored = _Stored(key, agent, dumps(metadata), dumps(client_data), at, at, self._epoch_floor, parent)
             self._sessions[key] = stored
+            if parent is not None:
+                self._children.setdefault(SessionKey(key.tenant, parent.chat_id), set()).add(key)
         return stored.row, created
 
     async def find_session(self, key: SessionKey) -> SessionRow | None:
@@ -159,11 +172,14 @@ class MemoryStore:
         *,
         agent: str | None = None,
         status: SessionStatus | None = None,
+        parent: str | None = None,
         after: str = "",
         limit: int = 0,
     ) -> AsyncIterator[SessionRow]:
         yielded = 0
-        for key in sorted(key for key in self._all() if key.tenant == tenant and key.chat_id > after):
+        everything = self._all()
+        among = everything if parent is None else self._children.get(SessionKey(tenant, parent), set())
+        for key in sorted(key for key in among if key.tenant == tenant and key.chat_id > after):
             stored = self._find(key)
             if stored is None or agent not in {None, stored.agent} or status not in {None, stored.status}:
                 continue
@@ -184,6 +200,11 @@ class MemoryStore:
             return False
         self._epoch_floor = max(self._epoch_floor, stored.epoch)
         del self._sessions[key]
+        if stored.parent is not None:
+            children = self._children[SessionKey(key.tenant, stored.parent.chat_id)]
+            children.discard(key)
+            if not children:
+                del self._children[SessionKey(key.tenant, stored.parent.chat_id)]
         return True
 
     # --- .in

@@ -28,6 +28,7 @@ from chatrt.stores.base import (
     NewRecord,
     Node,
     OutPage,
+    Parent,
     Record,
     SessionKey,
     SessionRow,
@@ -163,10 +164,18 @@ class SQLiteStore:
     # --- sessions
 
     async def create_session(
-        self, key: SessionKey, *, agent: str, metadata: dict[str, Any], client_data: Any, at: float
+        self,
+        key: SessionKey,
+        *,
+        agent: str,
+        metadata: dict[str, Any],
+        client_data: Any,
+        at: float,
+        parent: Parent | None = None,
     ) -> tuple[SessionRow, bool]:
         encoded = {"metadata": dumps(metadata), "client_data": dumps(client_data)}
-        return await self._write(partial(writes.create_session, key=key, agent=agent, at=at, **encoded))
+        create = partial(writes.create_session, key=key, agent=agent, at=at, parent=parent, **encoded)
+        return await self._write(create)
 
     async def find_session(self, key: SessionKey) -> SessionRow | None:
         return self._read(lambda connection: reads.find_session(connection, key))
@@ -177,14 +186,15 @@ class SQLiteStore:
         *,
         agent: str | None = None,
         status: SessionStatus | None = None,
+        parent: str | None = None,
         after: str = "",
         limit: int = 0,
     ) -> AsyncIterator[SessionRow]:
         left = limit or None
+        listing = partial(reads.list_sessions, tenant=tenant, agent=agent, status=status, parent=parent)
         while left != 0:
             size = SMALL if left is None else min(SMALL, left)
-            query = partial(reads.list_sessions, tenant=tenant, agent=agent, status=status, after=after, limit=size)
-            rows = self._read(query)
+            rows = self._read(partial(listing, after=after, limit=size))
             for row in rows:
                 yield row
             if len(rows) < size:

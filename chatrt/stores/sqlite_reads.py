@@ -12,6 +12,7 @@ from chatrt.stores.base import (
     Cursors,
     Node,
     OutPage,
+    Parent,
     Record,
     SessionKey,
     SessionRow,
@@ -21,7 +22,8 @@ from chatrt.stores.base import (
 )
 
 _SESSION = """
-SELECT s.tenant, s.chat_id, s.agent, s.status, s.created_at, h.updated_at, s.metadata, s.client_data, s.closed_reason
+SELECT s.tenant, s.chat_id, s.agent, s.status, s.created_at, h.updated_at, s.metadata, s.client_data, s.closed_reason,
+    s.parent_id, s.root_id, s.tool_call_id
 FROM sessions s JOIN heads h ON h.sid = s.sid
 """
 
@@ -94,6 +96,7 @@ def list_sessions(
     *,
     agent: str | None,
     status: SessionStatus | None,
+    parent: str | None,
     after: str,
     limit: int,
 ) -> list[SessionRow]:
@@ -104,6 +107,9 @@ def list_sessions(
     if status is not None:
         conditions.append("s.status = ?")
         parameters.append(status)
+    if parent is not None:
+        conditions.append("s.parent_id = ?")
+        parameters.append(parent)
     sql = f"{_SESSION} WHERE {' AND '.join(conditions)} ORDER BY s.chat_id LIMIT {limit:d}"
     return [_session_row(row) for row in connection.execute(sql, parameters).fetchall()]
 
@@ -204,8 +210,9 @@ def _head(connection: sqlite3.Connection, key: SessionKey) -> tuple[int, int, in
 
 
 def _session_row(row: tuple[Any, ...]) -> SessionRow:
-    tenant, chat_id, agent, status, created_at, updated_at, metadata, client_data, closed_reason = row
+    tenant, chat_id, agent, status, created_at, updated_at, metadata, client_data, closed_reason, *origin = row
     key = SessionKey(tenant, chat_id)
+    parent_id, root_id, tool_call_id = origin
     return SessionRow(
         key=key,
         agent=agent,
@@ -215,6 +222,7 @@ def _session_row(row: tuple[Any, ...]) -> SessionRow:
         metadata=_load(metadata, key, "its metadata"),
         client_data=_load(client_data, key, "its client data"),
         closed_reason=closed_reason,
+        parent=None if parent_id is None else Parent(chat_id=parent_id, root_id=root_id, tool_call_id=tool_call_id),
     )
 
 

@@ -27,8 +27,13 @@ CREATE TABLE sessions (
     created_at REAL NOT NULL,
     metadata BLOB NOT NULL,
     client_data BLOB NOT NULL,
+    parent_id TEXT,
+    root_id TEXT,
+    tool_call_id TEXT,
     UNIQUE (tenant, chat_id)
 );
+
+CREATE INDEX sessions_of_parent ON sessions (tenant, parent_id, chat_id) WHERE parent_id IS NOT NULL;
 
 CREATE TABLE heads (
     sid INTEGER PRIMARY KEY,

@@ -21,14 +21,15 @@ from chatrt.errors import (
     StaleEpochError,
     UsageError,
 )
-from chatrt.stores.base import BUSY_KINDS, Appended, Commit, Lease, NewRecord, SessionKey, SessionRow
+from chatrt.stores.base import BUSY_KINDS, Appended, Commit, Lease, NewRecord, Parent, SessionKey, SessionRow
 from chatrt.stores.sqlite_reads import find_session
 from chatrt.stores.sqlite_writer import undone_on_error
 
 _SID = "(SELECT sid FROM sessions WHERE tenant = :tenant AND chat_id = :chat_id)"
 
 _CREATE = """
-INSERT INTO sessions (tenant, chat_id, agent, created_at, metadata, client_data) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO sessions (tenant, chat_id, agent, created_at, metadata, client_data, parent_id, root_id, tool_call_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (tenant, chat_id) DO NOTHING
 """
 
@@ -122,9 +123,17 @@ def _require_session(connection: sqlite3.Connection, key: SessionKey) -> Session
 
 
 def create_session(
-    connection: sqlite3.Connection, key: SessionKey, *, agent: str, metadata: bytes, client_data: bytes, at: float
+    connection: sqlite3.Connection,
+    key: SessionKey,
+    *,
+    agent: str,
+    metadata: bytes,
+    client_data: bytes,
+    at: float,
+    parent: Parent | None,
 ) -> tuple[SessionRow, bool]:
-    parameters = (key.tenant, key.chat_id, agent, at, metadata, client_data)
+    origin = (None, None, None) if parent is None else (parent.chat_id, parent.root_id, parent.tool_call_id)
+    parameters = (key.tenant, key.chat_id, agent, at, metadata, client_data, *origin)
     created = connection.execute(_CREATE, parameters).rowcount > 0
     return _require_session(connection, key), created
 

@@ -18,6 +18,7 @@ writes, empty. The cases open it, may close and open the same object again, and 
 from __future__ import annotations
 
 from chatrt.testing.store_suite.commits import CommitCases
+from chatrt.testing.store_suite.families import FamilyCases
 from chatrt.testing.store_suite.history import HistoryCases
 from chatrt.testing.store_suite.inbox import InboxCases
 from chatrt.testing.store_suite.leases import LeaseCases
@@ -30,6 +31,14 @@ __all__ = ["StoreSuite"]
 
 
 class StoreSuite(
-    SessionCases, InboxCases, LeaseCases, UnservedCases, OutboxCases, CommitCases, HistoryCases, LifecycleCases
+    SessionCases,
+    FamilyCases,
+    InboxCases,
+    LeaseCases,
+    UnservedCases,
+    OutboxCases,
+    CommitCases,
+    HistoryCases,
+    LifecycleCases,
 ):
     """Every case of the store contract; override the fixture `make_store`."""
