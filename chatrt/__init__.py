@@ -14,6 +14,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "ChatAgent": "chatrt.agent",
     "AgentChat": "chatrt.client",
+    "agent_tool": "chatrt.client",
+    "sub_agent": "chatrt.client",
+    "current_tool": "chatrt.tool_call",
     "ChatrtError": "chatrt.errors",
     "PublicError": "chatrt.errors",
     "ToolError": "chatrt.errors",
@@ -43,6 +46,7 @@ _HOMES = {
     "to_litellm": "chatrt.models",
     "Session": "chatrt.runtime",
     "SessionManager": "chatrt.runtime",
+    "session_writer": "chatrt.runtime",
     "create_app": "chatrt.server",
     "Skill": "chatrt.skills",
     "load_skills": "chatrt.skills",

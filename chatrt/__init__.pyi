@@ -1,7 +1,7 @@
 # The types of the names that `import chatrt` gives.
 
 from chatrt.agent import ChatAgent
-from chatrt.client import AgentChat
+from chatrt.client import AgentChat, agent_tool, sub_agent
 from chatrt.compaction import CompactEvent, Compaction, CompactionLayer, CompactResult, SummarizedEvent
 from chatrt.errors import ChatrtError, PublicError, ToolError
 from chatrt.generate import TextStream, has_tool_call, step_count_is, stream_text, summarize_with
@@ -28,10 +28,11 @@ from chatrt.mcp import MCPTools, mcp_server, mcp_tools
 from chatrt.models import FunctionModel, LiteLLMModel, Model, ScriptedModel, Usage, to_litellm
 from chatrt.pending_messages import PendingBatch, PendingMessage, PendingMessages
 from chatrt.run_control import RunControl, current_run
-from chatrt.runtime import Session, SessionManager
+from chatrt.runtime import Session, SessionManager, session_writer
 from chatrt.server import create_app
 from chatrt.serving import ServedSession, ServedTurn
 from chatrt.skills import Skill, load_skills, skill_tools, skills_preamble
+from chatrt.tool_call import current_tool
 from chatrt.tools import Tool, ToolContext, overlay_tools, tool
 from chatrt.turn import PipeResult, Turn, current_turn
 from chatrt.ui import ModelMessage, UIMessage, UIMessageChunk
@@ -90,18 +91,22 @@ __all__ = [
     "Usage",
     "ValidateMessagesEvent",
     "__version__",
+    "agent_tool",
     "create_app",
     "current_run",
+    "current_tool",
     "current_turn",
     "has_tool_call",
     "load_skills",
     "mcp_server",
     "mcp_tools",
     "overlay_tools",
+    "session_writer",
     "skill_tools",
     "skills_preamble",
     "step_count_is",
     "stream_text",
+    "sub_agent",
     "summarize_with",
     "to_litellm",
     "tool",

@@ -23,6 +23,9 @@
     |   +-- SessionClosedError      session-closed        409
     |   +-- SessionBusyError        session-busy          409
     |   +-- AgentMismatchError      agent-mismatch        409
+    |   +-- SubAgentDepthError      sub-agent-depth       409  too many turns would wait for one another
+    |   +-- SubAgentDeadlockError   sub-agent-deadlock    409  a turn would wait for itself
+    |   +-- SubAgentTakenError      sub-agent-taken       409  the chat id of a sub-agent is somebody else's
     +-- UnauthorizedError           unauthorized          401
     |   +-- InvalidTokenError       invalid-token         401
     +-- ForbiddenError              forbidden             403
@@ -268,6 +271,37 @@ class AgentMismatchError(ConflictError):
         super().__init__(f"session {chat_id!r} does not belong to agent {agent_id!r}")
         self.chat_id = chat_id
         self.agent_id = agent_id
+
+
+class SubAgentDepthError(ConflictError):
+    """One sub-agent more would make too many turns wait for one another."""
+
+    code = "sub-agent-depth"
+
+    def __init__(self, chat_id: str, limit: int) -> None:
+        super().__init__(f"session {chat_id!r} is at the end of a chain of {limit} turns that wait for one another")
+        self.chat_id = chat_id
+        self.limit = limit
+
+
+class SubAgentDeadlockError(ConflictError):
+    """A turn would wait for an answer that cannot begin before the turn itself has ended."""
+
+    code = "sub-agent-deadlock"
+
+    def __init__(self, chat_id: str) -> None:
+        super().__init__(f"session {chat_id!r} waits for this turn and cannot answer before it has ended")
+        self.chat_id = chat_id
+
+
+class SubAgentTakenError(ConflictError):
+    """The session that has the chat id of a sub-agent was not started by the session that asks for it."""
+
+    code = "sub-agent-taken"
+
+    def __init__(self, chat_id: str) -> None:
+        super().__init__(f"session {chat_id!r} is no sub-agent of this session")
+        self.chat_id = chat_id
 
 
 # --- who asks -------------------------------------------------------------------------------------------------------

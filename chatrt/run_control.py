@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from chatrt.compaction import CompactionLayer, CompactResult, Summarize
 from chatrt.errors import UsageError
+from chatrt.stores import Parent
 from chatrt.ui import ModelMessage
 
 
@@ -16,12 +17,20 @@ class RunControl(Protocol):
 
     Attributes:
         chat_id: The public id of the session.
+        tenant: The tenant of the session; empty where an application has none.
+        parent: The session that started this one; None for one that began by itself.
         run_id: The run. It stays the same while the chat is suspended and taken up again.
         sessions: The session manager that serves it: what an `AgentChat` without an address of its own talks to.
     """
 
     @property
     def chat_id(self) -> str: ...
+
+    @property
+    def tenant(self) -> str: ...
+
+    @property
+    def parent(self) -> Parent | None: ...
 
     @property
     def run_id(self) -> str: ...

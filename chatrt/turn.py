@@ -14,12 +14,13 @@ from chatrt.errors import UsageError
 from chatrt.history import History
 from chatrt.models import Usage
 from chatrt.run_control import RunControl
+from chatrt.stores import Parent
 from chatrt.tools import Tool
 from chatrt.ui import ModelMessage, UIMessage, UIMessageChunk
 
 ClientDataT = TypeVar("ClientDataT")
 
-Trigger = Literal["message", "regenerate", "action", "preload", "switch", "data"]
+Trigger = Literal["message", "regenerate", "action", "preload", "switch", "data", "write"]
 
 
 @runtime_checkable
@@ -98,6 +99,7 @@ class Turn(Generic[ClientDataT]):
         previous_turn_usage: Of the last turn that reported any.
         total_usage: Of the whole session so far (D10).
         control: The run that serves the turn.
+        asks: What the turn asks of other sessions; the runtime's own.
     """
 
     chat_id: str
@@ -117,6 +119,7 @@ class Turn(Generic[ClientDataT]):
     previous_turn_usage: Usage | None = None
     convert: Callable[[], list[ModelMessage]] = field(repr=False)
     stop_signal: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    asks: Any = field(default=None, repr=False)
 
     @cached_property
     def messages(self) -> list[ModelMessage]:
@@ -132,6 +135,11 @@ class Turn(Generic[ClientDataT]):
     def stop_requested(self) -> bool:
         """Whether a person asked for the end of this turn. `run` is cancelled then, so few need to look."""
         return self.stop_signal.is_set()
+
+    @property
+    def parent(self) -> Parent | None:
+        """The session from whose run this one was started; None for one that began by itself."""
+        return self.control.parent
 
     async def pipe(self, chunks: AsyncIterable[UIMessageChunk]) -> PipeResult:
         """Write a stream into the answer and say how it ended, without raising; a stop ends the stream."""

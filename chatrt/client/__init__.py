@@ -5,7 +5,9 @@ from __future__ import annotations
 from chatrt.client.agent_chat import AgentChat
 from chatrt.client.http import HTTPTransport
 from chatrt.client.local import LocalTransport
-from chatrt.client.stream import ChatResult, ChatStream, ToolCall, ToolResult, pending_tool_calls
+from chatrt.client.result import ChatResult, ToolCall, ToolResult, pending_tool_calls
+from chatrt.client.stream import ChatStream
+from chatrt.client.sub_agents import agent_tool, last_text_output, sub_agent
 from chatrt.client.transport import ChatState, OutRecord, Transport
 
 __all__ = [
@@ -19,5 +21,8 @@ __all__ = [
     "ToolCall",
     "ToolResult",
     "Transport",
+    "agent_tool",
+    "last_text_output",
     "pending_tool_calls",
+    "sub_agent",
 ]

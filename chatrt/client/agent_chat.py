@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, cast
 import httpx
 
 from chatrt.agent import ChatAgent
+from chatrt.client.asking import Asking
 from chatrt.client.http import HTTPTransport, Token
 from chatrt.client.local import LocalTransport
 from chatrt.client.stream import ChatStream, Place
@@ -17,8 +18,10 @@ from chatrt.client.transport import ChatState, Transport
 from chatrt.errors import MessageNotFoundError, SessionNotFoundError, UsageError
 from chatrt.ids import Ids, RandomIds
 from chatrt.pending_messages import PendingMessage
+from chatrt.run_control import find_current_run
 from chatrt.runtime import SessionManager
-from chatrt.ui import UIMessage, UIPart, is_tool_part, slim_message
+from chatrt.runtime.asks import find_asks
+from chatrt.ui import UIMessage, UIMessageChunk, UIPart, is_tool_part, slim_message
 
 _NOTHING: Any = object()
 
@@ -30,10 +33,11 @@ class AgentChat:
             print(await chat.send_message("Hello").text())
             async for chunk in chat.send_message("And more?"): ...
 
-    With `sessions` it talks to a session manager in this process, with `base_url` to a server. Callers see no
-    difference: the same calls, streams and errors. The session is created by the first input (or by `preload`); leaving
-    `async with` closes connections, never the session. What sends an input returns a `ChatStream`, which may be awaited
-    (the input is durable then) or read at once.
+    With `sessions` it talks to a session manager in this process, with `base_url` to a server, and without both to the
+    session manager of the run it is made in: then a session that is new is a child of the run's session. Callers see
+    no difference: the same calls, streams and errors. The session is created by the first input (or by `preload`);
+    leaving `async with` closes connections, never the session. What sends an input returns a `ChatStream`, which may be
+    awaited (the input is durable then) or read at once.
 
     Args:
         agent: The agent or its id.
@@ -46,9 +50,10 @@ class AgentChat:
         http: An own HTTP client; it is not closed here.
         timeout: Seconds to go on trying when the server cannot be reached or breaks off.
         ids: Where the ids of messages and inputs come from.
+        transport: An own way to the session.
 
     Raises:
-        UsageError: Unless exactly one of `sessions` and `base_url` is given.
+        UsageError: If more than one of `sessions`, `base_url` and `transport` is given, or none outside of a run.
     """
 
     def __init__(
@@ -64,14 +69,23 @@ class AgentChat:
         http: httpx.AsyncClient | None = None,
         timeout: float = 30.0,
         ids: Ids | None = None,
+        transport: Transport | None = None,
     ) -> None:
-        if (sessions is None) == (base_url is None):
-            raise UsageError("an AgentChat needs either sessions=SessionManager(...) or base_url='http://...'")
-        self._transport: Transport
-        if sessions is not None:
+        run = find_current_run()
+        if sum(way is not None for way in (sessions, base_url, transport)) > 1:
+            raise UsageError("an AgentChat takes one of sessions, base_url and transport")
+        if transport is not None:
+            self._transport = transport
+        elif sessions is not None:
             self._transport = LocalTransport(sessions, tenant=tenant)
+        elif base_url is not None:
+            self._transport = HTTPTransport(base_url, token=token, http=http, timeout=timeout)
+        elif run is not None:
+            self._transport = LocalTransport.of_run(run)
         else:
-            self._transport = HTTPTransport(str(base_url), token=token, http=http, timeout=timeout)
+            raise UsageError(
+                "outside of a run an AgentChat needs sessions=SessionManager(...) or base_url='http://...'"
+            )
         self._ids = ids or RandomIds()
         self._agent_id = agent if isinstance(agent, str) else agent.id
         self._chat_id = self._ids.new("chat") if id is None else id
@@ -103,6 +117,9 @@ class AgentChat:
 
     async def aclose(self) -> None:
         """Close the connections of this object; the session stays, and so does a turn that runs."""
+        asks = find_asks()
+        if asks is not None:
+            await asks.stops_sent()  # they need the connections
         await self._transport.aclose()
 
     # --- inputs that are answered
@@ -291,10 +308,23 @@ class AgentChat:
         shown = self.cursor if after is None else after
         own = self._last_seq if self._last_seq > state.in_cursor else state.in_cursor + 1
 
-        async def begin() -> Place:
+        async def begin(_reading: bool) -> Place:  # noqa: FBT001 - what a ChatStream calls
             return Place(own, state.cursor, shown)
 
-        return ChatStream(self._transport, self._chat_id, begin, self._on_cursor)
+        return ChatStream(self._transport, self._chat_id, begin, self._on_cursor, self._asking())
+
+    async def write(self, *chunks: UIMessageChunk | dict[str, Any]) -> None:
+        """Put data chunks into the answer that runs, or into the last one; durable when this returns.
+
+        Over HTTP this needs the secret key.
+
+        Raises:
+            InvalidChunkError: If one is no data chunk.
+            SessionClosedError: If the session is closed.
+        """
+        await self._start()
+        body = {"kind": "write", "chunks": list(chunks)}
+        await self._transport.append(self._chat_id, body, part_id=self._ids.new("part"))
 
     # --- the session
 
@@ -382,15 +412,19 @@ class AgentChat:
     def _stream(self, build: Callable[[], Awaitable[dict[str, Any]]], client_data: Any) -> ChatStream:
         data = self._client_data if client_data is _NOTHING else client_data
         # One name for this input, so that sending it again after a failure cannot double it.
-        part_id = self._ids.new("part")
+        asking = self._asking(self._ids.new("part"))
 
-        async def begin() -> Place:
+        async def begin(reading: bool) -> Place:  # noqa: FBT001 - what a ChatStream calls
+            asking.check_depth()
             after = await self._start()
             body = await build()
             if data is not None:
                 body = {**body, "clientData": data}
-            seq = await self._transport.append(self._chat_id, body, part_id=part_id)
+            seq = await asking.append(body, reading=reading)
             self._last_seq = max(self._last_seq, seq)
             return Place(seq, after)
 
-        return ChatStream(self._transport, self._chat_id, begin, self._on_cursor)
+        return ChatStream(self._transport, self._chat_id, begin, self._on_cursor, asking)
+
+    def _asking(self, part_id: str = "") -> Asking:
+        return Asking(self._transport, self._agent_id, self._chat_id, part_id)

@@ -60,6 +60,10 @@ class HTTPTransport:
 
     # --- the contract
 
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
     async def start(self, chat_id: str, agent_id: str, *, client_data: Any) -> bool:
         self._agent_id = agent_id
         body: dict[str, Any] = {"agent": agent_id, "chatId": chat_id}

@@ -3,27 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from chatrt.client.transport import ChatState, OutRecord
+from chatrt.clock import Clock
 from chatrt.codec import loads
-from chatrt.errors import UsageError
+from chatrt.errors import SubAgentTakenError, UsageError
+from chatrt.run_control import RunControl
 from chatrt.runtime import Session, SessionManager
-from chatrt.stores import Appended
+from chatrt.runtime.asks import parse_askers
+from chatrt.stores import Appended, Parent
+from chatrt.tool_call import find_current_tool
 from chatrt.ui import UIMessage
 
 
 class LocalTransport:
-    """Talks to a `SessionManager` that somebody else starts and closes."""
+    """Talks to a `SessionManager` that somebody else starts and closes.
 
-    def __init__(self, sessions: SessionManager, *, tenant: str = "") -> None:
+    Args:
+        sessions: The session manager.
+        tenant: Of the sessions.
+        family: The run whose session becomes the parent of those that are new.
+        own: Whether only sessions are taken that the run's session started, now or earlier.
+    """
+
+    def __init__(
+        self, sessions: SessionManager, *, tenant: str = "", family: RunControl | None = None, own: bool = False
+    ) -> None:
         self._sessions = sessions
         self._tenant = tenant
+        self._family = family
+        self._own = own
+
+    @classmethod
+    def of_run(cls, run: RunControl, *, own: bool = False) -> Self:
+        """Talk to the session manager of a run; what is started is the run's family."""
+        return cls(run.sessions, tenant=run.tenant, family=run, own=own)
+
+    @property
+    def clock(self) -> Clock:
+        return self._sessions.clock
 
     async def start(self, chat_id: str, agent_id: str, *, client_data: Any) -> bool:
         found = await self._sessions.find_session(chat_id, tenant=self._tenant)
-        await self._sessions.start_session(agent_id, chat_id, tenant=self._tenant, client_data=client_data)
+        session = await self._sessions.start_session(
+            agent_id, chat_id, tenant=self._tenant, client_data=client_data, parent=self._parent()
+        )
+        parent = session.row.parent
+        if self._own and (self._family is None or parent is None or parent.chat_id != self._family.chat_id):
+            raise SubAgentTakenError(chat_id)
         return found is None
+
+    def _parent(self) -> Parent | None:
+        run, call = self._family, find_current_tool()
+        if run is None:
+            return None
+        return Parent(
+            chat_id=run.chat_id,
+            root_id=run.chat_id if run.parent is None else run.parent.root_id,
+            tool_call_id=None if call is None else call.tool_call_id,
+        )
 
     async def append(self, chat_id: str, body: Mapping[str, Any], *, part_id: str) -> int:
         session = await self._get(chat_id)
@@ -65,6 +104,7 @@ class LocalTransport:
 async def _append(session: Session, body: Mapping[str, Any], part_id: str) -> Appended:
     inbox = session.inbox
     client_data = body.get("clientData")
+    askers = parse_askers(body.get("askers"))
     match body["kind"]:
         case "message":
             return await inbox.send_message(
@@ -72,17 +112,22 @@ async def _append(session: Session, body: Mapping[str, Any], part_id: str) -> Ap
                 client_data=client_data,
                 steer=body.get("steer") is True,
                 part_id=part_id,
+                askers=askers,
             )
         case "regenerate":
-            return await inbox.regenerate(body.get("messageId"), client_data=client_data, part_id=part_id)
+            return await inbox.regenerate(
+                body.get("messageId"), client_data=client_data, part_id=part_id, askers=askers
+            )
         case "action":
-            return await inbox.act(body["action"], client_data=client_data, part_id=part_id)
+            return await inbox.act(body["action"], client_data=client_data, part_id=part_id, askers=askers)
         case "switch":
             return await inbox.switch_branch(body["messageId"], client_data=client_data, part_id=part_id)
         case "stop":
-            return await inbox.stop(reason=body.get("reason"), part_id=part_id)
+            return await inbox.stop(in_seq=body.get("inSeq"), reason=body.get("reason"), part_id=part_id)
         case "data":
             return await inbox.send_data(body["data"], client_data=client_data, part_id=part_id)
+        case "write":
+            return await inbox.write(body["chunks"], part_id=part_id)
         case "preload":
             return await inbox.preload(client_data=client_data, part_id=part_id)
         case "edit":

@@ -3,82 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
+from chatrt.client.asking import Asking
+from chatrt.client.result import ChatResult, TurnStatus, to_result
 from chatrt.client.transport import OutRecord, Transport
 from chatrt.errors import ServerUnavailableError, TurnFailedError, TurnInterruptedError, UsageError
 from chatrt.ui import (
     MessageReducer,
     UIMessage,
     UIMessageChunk,
-    UIPart,
     cleanup_aborted_parts,
     get_tool_name,
     is_tool_part,
 )
-
-TurnStatus = Literal["completed", "stopped", "failed", "interrupted", "injected", "withdrawn"]
-
-SETTLED_STATES = frozenset({"output-available", "output-error", "output-denied"})
-WAITING_STATES = frozenset({"input-available", "approval-requested"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCall:
-    """A call of a tool in an answer.
-
-    Attributes:
-        tool_call_id: Names the call.
-        tool_name: The tool.
-        input: Its arguments.
-        state: The state of its part, for instance `output-available` or `approval-requested`.
-        approval_id: What `AgentChat.approve` takes; None for a call that needs no approval.
-    """
-
-    tool_call_id: str
-    tool_name: str
-    input: Any
-    state: str
-    approval_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolResult:
-    """What came of a call; `error_text` is None unless it failed, and a denied call has neither output nor error."""
-
-    tool_call_id: str
-    tool_name: str
-    output: Any = None
-    error_text: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatResult:
-    """An answer that is over.
-
-    Attributes:
-        text: The texts of this turn, joined with nothing between.
-        message: The whole message, which may have begun in an earlier turn; None when nothing was answered.
-        tool_calls: The calls this turn made.
-        tool_results: The calls that were settled in this turn, also those made earlier.
-        pending_tool_calls: The calls that wait for the client: for an output, or for an approval.
-        finish_reason: What the model gave as its reason, if it did.
-        status: How the turn ended; `injected` for a message that became part of the turn it came in for, `withdrawn`
-            for one that was taken back before its turn.
-        error: `{"code", "message", "id"}` of a failed or interrupted turn.
-    """
-
-    text: str
-    message: UIMessage | None
-    tool_calls: list[ToolCall]
-    tool_results: list[ToolResult]
-    pending_tool_calls: list[ToolCall]
-    finish_reason: str | None
-    status: TurnStatus
-    error: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +60,9 @@ class ChatStream:
     durable; iterating, `text()`, `result()` and `messages()` do the same first. Only one of these four may be used,
     once. Leaving an iteration, or `aclose()`, detaches: the turn goes on and its answer is in the history.
 
+    Inside of a run it is otherwise: an answer that a turn began to read and leaves early (cancelled, timed out, closed)
+    is stopped, for nobody else waits for it; see `chatrt.runtime.asks`. One that is not read goes on.
+
         async for chunk in chat.send_message("Hello"): ...
         text = await chat.send_message("Hello").text()
 
@@ -132,9 +76,11 @@ class ChatStream:
         self,
         transport: Transport,
         chat_id: str,
-        begin: Callable[[], Awaitable[Place]],
+        begin: Callable[[bool], Awaitable[Place]],
         on_cursor: Callable[[int], None],
+        asking: Asking,
     ) -> None:
+        self._asking = asking
         self._transport = transport
         self._chat_id = chat_id
         self._begin = begin
@@ -160,7 +106,7 @@ class ChatStream:
     async def _find_place(self) -> Place:
         async with self._beginning:
             if self._place is None:
-                self._place = await self._begin()
+                self._place = await self._begin(bool(self._mode))
             return self._place
 
     @property
@@ -180,13 +126,17 @@ class ChatStream:
         """Yield the chunks of the turn. A failed turn ends with an `error` chunk, a stopped one with `abort`."""
         return self._take("chunks", self._chunks())
 
-    def messages(self) -> AsyncIterator[UIMessage]:
+    def messages(self, *, every: float = 0.0) -> AsyncIterator[UIMessage]:
         """Yield the message as it grows; each one is whole and independent of the next.
+
+        Args:
+            every: Seconds between two of them, at least: whole messages that are sent on cost more with every chunk
+                they have. 0 yields one for each chunk; the last one comes in any case.
 
         Raises:
             TurnFailedError: After the last one, if the turn failed.
         """
-        return self._take("messages()", self._snapshots())
+        return self._take("messages()", self._paced(every) if every > 0 else self._snapshots())
 
     async def text(self) -> str:
         """Return the texts of this turn; of a stopped turn what there is.
@@ -235,6 +185,32 @@ class ChatStream:
             yield message
         self._raise_failure()
 
+    async def _paced(self, every: float) -> AsyncGenerator[UIMessage, None]:
+        """Read on in a task, and look now and then how far it is."""
+        turn, grown = self._turn, asyncio.Event()
+
+        async def read() -> None:
+            async with aclosing(self._records()) as records:
+                async for record in records:
+                    turn.chunks += 1
+                    if turn.reducer.apply(cast("UIMessageChunk", record.body)):
+                        grown.set()
+
+        reading = asyncio.create_task(read())
+        try:
+            while await _first_of(reading, grown.wait()) is not reading:
+                grown.clear()
+                yield turn.reducer.snapshot()
+                await _first_of(reading, self._transport.clock.sleep(every))
+            await reading
+        finally:
+            reading.cancel()
+            await asyncio.wait({reading})
+        message = await self._final_message()
+        if message is not None:
+            yield message
+        self._raise_failure()
+
     async def _result(self, mode: str) -> ChatResult:
         records = self._take(mode, self._records())
         turn = self._turn
@@ -243,24 +219,21 @@ class ChatStream:
                 turn.chunks += 1
                 turn.reducer.apply(record.body)
         message = await self._final_message()
-        parts = [] if message is None else message["parts"]
-        # Parts are only ever added at the end, so those beyond the ones it began with are this turn's.
-        begun = {} if turn.base is None else {p["toolCallId"]: p for p in turn.base["parts"] if is_tool_part(p)}
-        new = parts[0 if turn.base is None else len(turn.base["parts"]) :]
-        settled = [part for part in parts if is_tool_part(part) and part["state"] in SETTLED_STATES]
-        return ChatResult(
-            text="".join(part["text"] for part in new if part["type"] == "text"),
-            message=message,
-            tool_calls=[_to_call(part) for part in new if is_tool_part(part)],
-            tool_results=[_to_result(part) for part in settled if _state(begun, part) not in SETTLED_STATES],
-            pending_tool_calls=pending_tool_calls(message),
-            finish_reason=self.finish_reason,
-            status=self.status or "interrupted",
-            error=self.error,
+        return to_result(
+            message, turn.base, finish_reason=self.finish_reason, status=self.status or "interrupted", error=self.error
         )
 
     async def _records(self) -> AsyncGenerator[OutRecord, None]:
         """Send the input if that was not done, and yield the chunk records of its turn, from its start to its end."""
+        await self._asking.begin_reading()
+        try:
+            async with aclosing(self._read_turn()) as records:
+                async for record in records:
+                    yield record
+        finally:
+            self._asking.end_reading(settled=self.status is not None)
+
+    async def _read_turn(self) -> AsyncGenerator[OutRecord, None]:
         place = await self._find_place()
         turn = self._turn
         async with aclosing(self._transport.read(self._chat_id, after=place.after)) as batches:
@@ -314,31 +287,11 @@ class ChatStream:
             )
 
 
-def pending_tool_calls(message: UIMessage | None) -> list[ToolCall]:
-    """Return the calls of a message that wait for an output or an approval from the client."""
-    parts = [] if message is None else message["parts"]
-    return [_to_call(part) for part in parts if is_tool_part(part) and part["state"] in WAITING_STATES]
-
-
-def _state(parts: dict[str, UIPart], part: UIPart) -> str:
-    begun = parts.get(part["toolCallId"])
-    return "" if begun is None else begun["state"]
-
-
-def _to_call(part: UIPart) -> ToolCall:
-    return ToolCall(
-        tool_call_id=part["toolCallId"],
-        tool_name=get_tool_name(part),
-        input=part.get("input"),
-        state=part["state"],
-        approval_id=part.get("approval", {}).get("id"),
-    )
-
-
-def _to_result(part: UIPart) -> ToolResult:
-    return ToolResult(
-        tool_call_id=part["toolCallId"],
-        tool_name=get_tool_name(part),
-        output=part.get("output"),
-        error_text=part.get("errorText"),
-    )
+async def _first_of(task: asyncio.Task[None], other: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Wait until one of the two is done and return it; `other` is cancelled if it is not."""
+    second = asyncio.create_task(other)
+    try:
+        await asyncio.wait({task, second}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        second.cancel()
+    return task if task.done() else second

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from chatrt.clock import Clock
 from chatrt.pending_messages import PendingMessage
 from chatrt.ui import UIMessage
 
@@ -50,6 +51,11 @@ class ChatState:
 
 class Transport(Protocol):
     """One way to sessions; errors are those of `chatrt.errors`, the same ones over every way."""
+
+    @property
+    def clock(self) -> Clock:
+        """What to wait by."""
+        ...
 
     async def start(self, chat_id: str, agent_id: str, *, client_data: Any) -> bool:
         """Create the session if it is not there; returns whether it is new.

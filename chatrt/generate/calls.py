@@ -12,6 +12,7 @@ from chatrt import codec
 from chatrt.errors import InvalidInputError, InvalidToolInputError, NoSuchToolError
 from chatrt.generate.error_texts import OnError, client_text, model_text
 from chatrt.models.base import ModelPart
+from chatrt.tool_call import enter_tool
 from chatrt.tools import Tool, ToolContext
 from chatrt.ui import ModelMessage, UIMessageChunk
 
@@ -171,6 +172,7 @@ async def _run_call(
         await queue.put(ToolResult(call=call, output=output, preliminary=True))
 
     context = ToolContext(tool_call_id=call.tool_call_id, tool_name=call.tool_name, messages=messages)
+    enter_tool(context)  # this task serves this one call
     try:
         if call.tool is None:
             raise NoSuchToolError(call.tool_name, [])

@@ -6,5 +6,16 @@ from chatrt.runtime.inbox import Inbox
 from chatrt.runtime.manager import SessionManager
 from chatrt.runtime.outbox import Outbox
 from chatrt.runtime.session import Position, RunningTurn, Session, SessionState
+from chatrt.runtime.session_writer import SessionWriter, session_writer
 
-__all__ = ["Inbox", "Outbox", "Position", "RunningTurn", "Session", "SessionManager", "SessionState"]
+__all__ = [
+    "Inbox",
+    "Outbox",
+    "Position",
+    "RunningTurn",
+    "Session",
+    "SessionManager",
+    "SessionState",
+    "SessionWriter",
+    "session_writer",
+]

@@ -28,6 +28,8 @@ class Stoppable(Protocol):
 
     def interrupt(self, reason: str) -> None: ...
 
+    def take_write(self, record: Record) -> bool: ...
+
 
 class Arrivals:
     """What waits for a run.
@@ -68,6 +70,7 @@ class Arrivals:
         self._begun_seq = 0
         self._stopped_early: dict[int, str | None] = {}
         self._withdrawn: set[int] = set()
+        self._written: list[Record] = []
 
     # --- reading
 
@@ -98,6 +101,9 @@ class Arrivals:
                     self._stop(record)
             case "edit" | "withdraw":
                 self._change(record)
+            case "write":
+                if not self._write(record):
+                    self.queue.append(record)
             case kind if kind in get_args(Trigger):
                 if self._live.agent.when_busy == "interrupt" and kind in ("message", "regenerate"):
                     self._interrupt()
@@ -116,7 +122,7 @@ class Arrivals:
             if self._at_hand is not None:
                 self._at_hand.stop(body.get("reason"))
             return
-        queued = [waiting.seq for waiting in self.queue]
+        queued = [waiting.seq for waiting in self.queue if waiting.kind != "write"]
         # A person who stops right after sending means that message, although its turn has not begun.
         target = wanted if wanted is not None else queued[0] if queued else None
         if target in queued:
@@ -148,6 +154,7 @@ class Arrivals:
         if record.seq in self._stopped_early:
             work.stop(self._stopped_early.pop(record.seq))
         self._at_hand, self._at_hand_seq = work, record.seq
+        self._written.clear()
 
     def hold(self, seq: int) -> None:
         """Say that this input's turn has begun already, in a run before this one: it cannot be changed any more."""
@@ -172,6 +179,43 @@ class Arrivals:
     def put_back(self, records: list[Record]) -> None:
         """Let records that were taken from the front wait again."""
         self.queue.extendleft(reversed(records))
+
+    # --- writes from elsewhere
+
+    def answer_opened(self) -> None:
+        """Put the writes that wait, in whatever place, into the answer that begins."""
+        self._take_from_queue(self._write)
+
+    def settle_writes(self, is_shown: Callable[[Record], bool]) -> None:
+        """Settle the writes that wait and are part of an answer already."""
+        self._take_from_queue(lambda record: is_shown(record) and self._settle_ahead(record))
+
+    def take_writes(self) -> list[Record]:
+        """Take the writes from the front of the queue."""
+        taken: list[Record] = []
+        while self.queue and self.queue[0].kind == "write":
+            taken.append(self.queue.popleft())
+        return taken
+
+    def take_back_writes(self) -> None:
+        """Let the writes wait again that went into an answer which is given up."""
+        self.queue = deque(sorted([*self.queue, *self._written], key=lambda record: record.seq))
+        again = {record.seq for record in self._written}
+        self._state.settled = [seq for seq in self._state.settled if seq not in again]
+        self._written.clear()
+
+    def _take_from_queue(self, takes: Callable[[Record], bool]) -> None:
+        self.queue = deque(record for record in self.queue if record.kind != "write" or not takes(record))
+
+    def _write(self, record: Record) -> bool:
+        if self._at_hand is None or not self._at_hand.take_write(record):
+            return False
+        self._written.append(record)
+        return self._settle_ahead(record)
+
+    def _settle_ahead(self, record: Record) -> bool:
+        self._state.settled.append(record.seq)
+        return True
 
     # --- steering
 

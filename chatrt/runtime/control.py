@@ -9,6 +9,7 @@ from chatrt.agent import ChatAgent
 from chatrt.compaction import CompactionLayer, CompactResult, Summarize
 from chatrt.errors import UsageError
 from chatrt.runtime.background import Background
+from chatrt.stores import SessionRow
 from chatrt.ui import ModelMessage
 
 
@@ -40,9 +41,11 @@ class Control:
     """
 
     def __init__(
-        self, chat_id: str, run_id: str, agent: ChatAgent, sessions: Any, on_change: Callable[[], None]
+        self, row: SessionRow, run_id: str, agent: ChatAgent, sessions: Any, on_change: Callable[[], None]
     ) -> None:
-        self.chat_id = chat_id
+        self.chat_id = row.key.chat_id
+        self.tenant = row.key.tenant
+        self.parent = row.parent
         self.run_id = run_id
         self.agent = agent
         self.sessions = sessions

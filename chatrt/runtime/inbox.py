@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from chatrt.clock import Clock
 from chatrt.codec import check, dumps
-from chatrt.errors import ForbiddenChangeError, InvalidMessageError
+from chatrt.errors import ForbiddenChangeError, InvalidChunkError, InvalidInputError, InvalidMessageError
 from chatrt.ids import Ids
+from chatrt.runtime.asks import Asker
 from chatrt.stores import Appended, InKind, NewRecord, SessionKey, Store
-from chatrt.ui import UIMessage, slim_message, validate_ui_message
+from chatrt.ui import UIMessage, UIMessageChunk, slim_message, validate_chunk, validate_ui_message
 
 USER_PARTS = ("text", "file")
 URL_SCHEMES = ("https:", "http:", "data:")
@@ -53,6 +54,7 @@ class Inbox:
         message_id: str | None = None,
         steer: bool = False,
         part_id: str | None = None,
+        askers: Sequence[Asker] = (),
     ) -> Appended:
         """Append a user message, or an assistant message whose tool calls the client answered (D15).
 
@@ -64,6 +66,7 @@ class Inbox:
             message_id: The message that a user message takes the place of, when its own id does not say so.
             steer: Put it into the prompt of the running turn, if the agent's busy policy is `queue` or `steer`.
             part_id: Names this append; a second append of the same name changes nothing.
+            askers: Turns of other sessions that may wait for the answer; see `chatrt.runtime.asks`.
 
         Raises:
             InvalidMessageError: If it is no message, or has parts that are not a client's to send.
@@ -75,19 +78,26 @@ class Inbox:
             body["messageId"] = message_id
         if steer:
             body["steer"] = True
-        return await self._append("message", body, client_data, part_id)
+        return await self._append("message", body, client_data, part_id, askers)
 
     async def regenerate(
-        self, message_id: str | None = None, *, client_data: Any = None, part_id: str | None = None
+        self,
+        message_id: str | None = None,
+        *,
+        client_data: Any = None,
+        part_id: str | None = None,
+        askers: Sequence[Asker] = (),
     ) -> Appended:
         """Ask for another answer in place of the last one, or of the one with that id (D22)."""
         body = {} if message_id is None else {"messageId": message_id}
-        return await self._append("regenerate", body, client_data, part_id)
+        return await self._append("regenerate", body, client_data, part_id, askers)
 
-    async def act(self, action: Any, *, client_data: Any = None, part_id: str | None = None) -> Appended:
+    async def act(
+        self, action: Any, *, client_data: Any = None, part_id: str | None = None, askers: Sequence[Asker] = ()
+    ) -> Appended:
         """Ask for an action. Whether it fits the agent shows when it is served."""
         check(action)
-        return await self._append("action", {"action": action}, client_data, part_id)
+        return await self._append("action", {"action": action}, client_data, part_id, askers)
 
     async def switch_branch(self, message_id: str, *, client_data: Any = None, part_id: str | None = None) -> Appended:
         """Ask for another branch to be the active one, as `History.switch_to` does it.
@@ -143,10 +153,36 @@ class Inbox:
             body["reason"] = reason
         return await self._append("stop", body, None, part_id)
 
-    async def _append(self, kind: InKind, body: dict[str, Any], client_data: Any, part_id: str | None) -> Appended:
+    async def write(self, chunks: Sequence[UIMessageChunk | dict[str, Any]], *, part_id: str | None = None) -> Appended:
+        """Put data chunks into the answer that runs, or into the last one; see `chatrt.runtime.writes`.
+
+        Args:
+            chunks: Of types `data-*`; those that are kept get an id when they have none.
+            part_id: As in `send_message`.
+
+        Raises:
+            InvalidChunkError: If one is no data chunk.
+            SessionClosedError: If the session is closed.
+        """
+        check(list(chunks))
+        if not chunks:
+            raise InvalidInputError("there is nothing to write", path="/chunks")
+        accepted = [self._accept_data(chunk, f"/chunks/{index}") for index, chunk in enumerate(chunks)]
+        return await self._append("write", {"chunks": accepted}, None, part_id)
+
+    async def _append(
+        self,
+        kind: InKind,
+        body: dict[str, Any],
+        client_data: Any,
+        part_id: str | None,
+        askers: Sequence[Asker] = (),
+    ) -> Appended:
         if client_data is not None:
             check(client_data)
             body["clientData"] = client_data
+        if askers:
+            body["askers"] = [asker.to_json() for asker in askers]
         record = NewRecord(kind, dumps(body))
         asks = kind == "regenerate" or (kind == "message" and body["message"]["role"] == "user")
         appended = await self._store.append_in(
@@ -154,6 +190,17 @@ class Inbox:
         )
         self._on_append()
         return appended
+
+    def _accept_data(self, chunk: Any, path: str) -> UIMessageChunk:
+        try:
+            checked = validate_chunk(chunk)
+        except InvalidChunkError as error:
+            raise InvalidChunkError(error.reason, path=f"{path}{error.path}") from None
+        if not checked["type"].startswith("data-"):
+            raise InvalidChunkError("only data chunks can be written from elsewhere", path=f"{path}/type")
+        if checked.get("transient") or "id" in checked:
+            return checked
+        return cast("UIMessageChunk", {**checked, "id": self._ids.new("data")})
 
     def _accept(self, message: Any) -> UIMessage:
         check(message)

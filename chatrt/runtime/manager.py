@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -21,10 +22,11 @@ from chatrt.errors import (
     UsageError,
 )
 from chatrt.ids import Ids, RandomIds
+from chatrt.runtime.asks import MAX_DEPTH
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.run import Run
 from chatrt.runtime.session import LiveSession, Session
-from chatrt.stores import Lease, SessionKey, SessionRow, SessionStatus, Store, open_store
+from chatrt.stores import Lease, Parent, SessionKey, SessionRow, SessionStatus, Store, open_store
 
 logger = logging.getLogger("chatrt.runtime")
 
@@ -42,6 +44,7 @@ class SessionManager:
         clock: For idle times, leases and timestamps.
         ids: For messages, nodes, runs and errors.
         lease_ttl: Seconds after which another worker may take over from one that is silent.
+        max_depth: How many turns may wait for one another: an agent for its sub-agent, that for its own, and so on.
 
     Raises:
         UsageError: If two agents have the same id, or there is none.
@@ -55,6 +58,7 @@ class SessionManager:
         clock: Clock | None = None,
         ids: Ids | None = None,
         lease_ttl: float = 10.0,
+        max_depth: int = MAX_DEPTH,
     ) -> None:
         listed = [agents] if isinstance(agents, ChatAgent) else list(agents)
         self._agents = {agent.id: agent for agent in listed}
@@ -63,6 +67,7 @@ class SessionManager:
         self.store = open_store(store) if isinstance(store, str) else store
         self.clock = clock or SystemClock()
         self.ids = ids or RandomIds()
+        self.max_depth = max_depth
         self._flusher = Flusher(self.store, self.clock)
         self._lease_ttl = lease_ttl
         self._owner = RandomIds().new("worker")
@@ -144,6 +149,7 @@ class SessionManager:
         tenant: str = "",
         client_data: Any = None,
         metadata: dict[str, Any] | None = None,
+        parent: Parent | None = None,
     ) -> Session:
         """Create a session, or return the one that has this chat id.
 
@@ -153,6 +159,7 @@ class SessionManager:
             tenant: Separates the chats of unrelated customers.
             client_data: Holds for every input that brings none of its own.
             metadata: JSON-shaped; kept with the session.
+            parent: The session that starts this one, and takes it along when it is closed or deleted.
 
         Raises:
             AgentNotFoundError: If no such agent is served here.
@@ -164,7 +171,12 @@ class SessionManager:
             raise AgentNotFoundError(agent_id)
         key = SessionKey(tenant, _checked_chat_id(self.ids.new("chat") if chat_id is None else chat_id))
         row, _ = await self.store.create_session(
-            key, agent=agent_id, metadata=metadata or {}, client_data=client_data, at=self.clock.now()
+            key,
+            agent=agent_id,
+            metadata=metadata or {},
+            client_data=client_data,
+            at=self.clock.now(),
+            parent=parent,
         )
         if row.agent != agent_id:
             raise AgentMismatchError(key.chat_id, agent_id)
@@ -201,16 +213,29 @@ class SessionManager:
         tenant: str = "",
         agent: str | None = None,
         status: SessionStatus | None = None,
+        parent: str | None = None,
         after: str = "",
         limit: int = 0,
     ) -> AsyncIterator[SessionRow]:
-        """Yield what is known of the sessions of a tenant, ordered by chat id; `limit` 0 means all."""
+        """Yield what is known of the sessions of a tenant, ordered by chat id.
+
+        Args:
+            tenant: The tenant.
+            agent: Only those of this agent.
+            status: Only those in this status.
+            parent: Only those that were started by the session of this chat id.
+            after: Only those behind this chat id.
+            limit: At most so many; 0 means all.
+        """
         await self.start()
-        async for row in self.store.iter_sessions(tenant, agent=agent, status=status, after=after, limit=limit):
+        rows = self.store.iter_sessions(tenant, agent=agent, status=status, parent=parent, after=after, limit=limit)
+        async for row in rows:
             yield row
 
     async def close_session(self, chat_id: str, *, tenant: str = "", reason: str | None = None) -> None:
         """Let a session take no more records, for good. What was acknowledged before is still answered.
+
+        The sessions it started are closed with it: at once, or when it has answered what it still has to.
 
         Raises:
             SessionNotFoundError: If there is none of that id.
@@ -222,9 +247,21 @@ class SessionManager:
         if live is not None:
             live.row = row
             self._wake(live)
+        cursors = await self.store.read_cursors(key)
+        if cursors.in_cursor >= cursors.last_in_seq:
+            await self._close_children(row)
+
+    async def _close_children(self, row: SessionRow) -> None:
+        for chat_id in await self._find_children(row.key, status="open"):
+            with suppress(SessionNotFoundError):  # deleted meanwhile
+                await self.close_session(chat_id, tenant=row.key.tenant, reason=row.closed_reason)
+
+    async def _find_children(self, key: SessionKey, status: SessionStatus | None = None) -> list[str]:
+        rows = self.store.iter_sessions(key.tenant, parent=key.chat_id, status=status)
+        return [row.key.chat_id async for row in rows]
 
     async def delete_session(self, chat_id: str, *, tenant: str = "") -> bool:
-        """Remove a session with everything in it; False if there was none."""
+        """Remove a session with everything in it and the sessions it started; False if there was none."""
         await self.start()
         key = SessionKey(tenant, chat_id)
         live = self._live.get(key)
@@ -233,6 +270,8 @@ class SessionManager:
                 self._runs[key].drain()
             live.run_task.cancel()
             await asyncio.wait({live.run_task})
+        for child in await self._find_children(key):
+            await self.delete_session(child, tenant=tenant)
         deleted = await self.store.delete_session(key)
         if live is not None:
             live.outbox.end()
@@ -267,6 +306,10 @@ class SessionManager:
                 if lease is None:
                     return
                 await self._run(live, lease)
+                # Another process may have closed it, so the store is asked.
+                row = await self.store.find_session(live.row.key)
+                if row is not None and row.status == "closed":
+                    await self._close_children(row)
         except StoreError:
             logger.exception("the run of chat %s ended; it is taken up again later", live.row.key.chat_id)
         except SessionNotFoundError:

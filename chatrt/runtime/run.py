@@ -20,6 +20,7 @@ from chatrt.run_control import enter_run
 from chatrt.runtime.actions import ActionWork, SwitchWork
 from chatrt.runtime.after_answer import after_answer
 from chatrt.runtime.arrivals import Arrivals
+from chatrt.runtime.asks import Asker, Asks, enter_asks, parse_askers
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.control import Control
 from chatrt.runtime.custom import CustomLoop
@@ -36,9 +37,12 @@ from chatrt.runtime.state import DurableState
 from chatrt.runtime.steering import tell_received
 from chatrt.runtime.tracing import record_end, work_span
 from chatrt.runtime.turns import TurnWork
-from chatrt.runtime.work import Failed, HandedOn, Outcome, Work
+from chatrt.runtime.work import Failed, HandedOn, Outcome, Stopped, Work
+from chatrt.runtime.write_work import WriteWork
+from chatrt.runtime.writes import is_shown
 from chatrt.serving import ServedSession
 from chatrt.stores import Lease, Record
+from chatrt.tool_call import enter_tool
 from chatrt.turn import Trigger, enter_turn
 
 logger = logging.getLogger("chatrt.runtime")
@@ -85,6 +89,8 @@ class Run:
             StoreError: If the store failed or the lease is lost; what was not committed is another run's to do.
         """
         enter_turn(None)  # whoever appended may be inside of another session's turn
+        enter_asks(None)
+        enter_tool(None)
         enter_answer(False)
         unfinished = await self._boot()
         reader = asyncio.create_task(self._arrivals.read())
@@ -140,7 +146,7 @@ class Run:
         state = DurableState.from_json(snapshot.state)
         resumed = is_resumable(state, self._clock.now())
         run_id = state.run_id if resumed else self._ids.new("run")
-        control = Control(live.row.key.chat_id, run_id, live.agent, self._sessions, self._arrived.set)
+        control = Control(live.row, run_id, live.agent, self._sessions, self._arrived.set)
         enter_run(control)
         self._arrivals = Arrivals(
             live, state, in_cursor=snapshot.in_cursor, arrived=self._arrived, on_received=self._on_received
@@ -211,6 +217,7 @@ class Run:
             await self._lifecycle.ensure_booted(work)
         except Exception:
             logger.exception("on_boot failed in chat %s", self._context.chat_id)
+        self._arrivals.settle_writes(lambda write: is_shown(write, unfinished.chunks))
         await close_unfinished_turn(work, unfinished, record)
         self._lifecycle.served(work)
         self._arrivals.end()
@@ -256,6 +263,9 @@ class Run:
 
     async def _handle(self, record: Record) -> bool:
         """Serve a record; False if the run ended in the middle, for the next one to go on."""
+        if record.kind == "write":
+            await self._serve_writes(record)
+            return True
         if self._arrivals.is_withdrawn(record):
             await settle(self._context, {"inSeq": record.seq, "trigger": record.kind, "status": "withdrawn"})
             return True
@@ -265,18 +275,23 @@ class Run:
             await self._warm_up(work)
             return True
         self._arrivals.begin(record, work)
+        asks = self._begin_asks(work)
         try:
             with work_span(self._context, record) as span:
                 outcome = await self._serve(work)
                 if isinstance(outcome, HandedOn):
                     await self._hand_on(record)
                     return False
+                await asks.wind_up(stopped=isinstance(outcome, Stopped), failed=isinstance(outcome, Failed))
                 message = await finish(work, outcome)
                 record_end(span, outcome, work.usage, self._context.state.total_usage)
             if self._context.loop is not None:
                 self._context.loop.ended(work.turn, message, outcome.error if isinstance(outcome, Failed) else None)
+            await asks.end()
             self._lifecycle.served(work)
         finally:
+            asks.forget()
+            enter_asks(None)
             self._arrivals.end()
             self._live.running = None
             enter_turn(None)
@@ -293,6 +308,28 @@ class Run:
         self._arrivals.past_stopping()
         return outcome
 
+    def _begin_asks(self, work: Work) -> Asks:
+        asks = Asks(
+            asker=Asker(self._live.agent.id, self._context.chat_id, work.in_seq),
+            askers=parse_askers(work.body.get("askers")),
+            clock=self._clock,
+            is_leaving=lambda: self._draining and not work.stop_signal.is_set(),
+            max_depth=self._sessions.max_depth,
+        )
+        enter_asks(asks)
+        return asks
+
+    async def _serve_writes(self, record: Record) -> None:
+        """Serve the writes that wait in a row; they neither begin nor resume the run, and no hook is told of them."""
+        records = [record, *self._arrivals.take_writes()]
+        known_ids = [self._known_ids.pop(each.seq) for each in records if each.seq in self._known_ids]
+        work = WriteWork(self._context, records, next(iter(known_ids), None))
+        try:
+            await finish(work, await work.perform())
+        finally:
+            self._live.running = None
+            enter_turn(None)
+
     async def _warm_up(self, work: Work) -> None:
         """Be there, ahead of the first message, with nothing to say."""
         try:
@@ -304,6 +341,7 @@ class Run:
     async def _hand_on(self, record: Record) -> None:
         """Leave an input to the next run; readers are told, and read on."""
         context = self._context
+        self._arrivals.take_back_writes()
         self._arrivals.put_back([record])
         await context.forget_changes()
         context.state.handed_on = record.seq
@@ -315,6 +353,7 @@ class Run:
     def _on_turn_start(self, in_seq: int, trigger: Trigger, message_id: str) -> None:
         history = self._context.history
         self._live.running = RunningTurn(in_seq, trigger, message_id, history.all(), history.branches())
+        self._arrivals.answer_opened()
 
     # --- leave
 

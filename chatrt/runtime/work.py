@@ -16,10 +16,12 @@ from chatrt.generate import StepBoundary, StepPrompt, TextStream
 from chatrt.history import History
 from chatrt.hooks import PrepareReason, ToolsEvent
 from chatrt.models import Usage
+from chatrt.runtime.asks import find_asks
 from chatrt.runtime.calling import call
 from chatrt.runtime.compaction import Compactor
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.response import Response, enter_answer
+from chatrt.runtime.writes import write_record
 from chatrt.serving import ServedTurn
 from chatrt.stores import Record
 from chatrt.tools import Tool, tool_map
@@ -129,6 +131,13 @@ class Work(ABC):
         """End the answer because a newer message came."""
         self.stop(reason)
 
+    def take_write(self, record: Record) -> bool:
+        """Make a `write` record part of the answer; False if there is none, or none that is kept."""
+        if self.response is None or not self.keeps_answer:
+            return False
+        write_record(self.response, record)
+        return True
+
     # --- the way to an answer
 
     @abstractmethod
@@ -201,6 +210,7 @@ class Work(ABC):
             previous_turn_usage=context.state.last_usage,
             convert=lambda: self.convert(context.history),
             stop_signal=self.stop_signal,
+            asks=find_asks(),
         )
         if isinstance(turn, ServedTurn):
             turn.data = self.body.get("data")

@@ -16,7 +16,7 @@ from chatrt.server.errors import NO_STORE, json_response
 from chatrt.server.limits import check_chat_id
 from chatrt.server.service import Service
 from chatrt.server.streams import HEADERS
-from chatrt.stores.base import SessionRow
+from chatrt.stores.base import Parent, SessionRow
 from chatrt.wires.log import look_up_tail
 from chatrt.wires.native import append, parse_cursor, parse_part_id, read_out
 
@@ -94,6 +94,7 @@ class NativeEndpoints:
                 tenant=principal.tenant,
                 agent=query.get("agent"),
                 status=_status(query.get("status")),
+                parent=query.get("parent"),
                 after=query.get("after", ""),
                 limit=limit + 1,
             )
@@ -163,6 +164,8 @@ class NativeEndpoints:
         self._service.check_open()
         part_id = parse_part_id(request.headers.get("idempotency-key"))
         body = await self._service.read_body(request)
+        if isinstance(body, dict) and cast("dict[str, Any]", body).get("kind") == "write":
+            principal.require_full()  # what is written is read as the agent's own words
         session = await self._service.sessions.get_session(chat_id, tenant=principal.tenant)
         appended = await append(session, body, part_id=part_id)
         return json_response({"seq": appended.seq, "repeated": appended.repeated}, status=202)
@@ -207,7 +210,14 @@ def _to_json(row: SessionRow) -> dict[str, Any]:
     }
     if row.closed_reason is not None:
         value["closedReason"] = row.closed_reason
+    if row.parent is not None:
+        value["parent"] = _parent_json(row.parent)
     return value
+
+
+def _parent_json(parent: Parent) -> dict[str, Any]:
+    value = {"chatId": parent.chat_id, "rootId": parent.root_id}
+    return value if parent.tool_call_id is None else {**value, "toolCallId": parent.tool_call_id}
 
 
 def _token_json(minted: SessionToken) -> dict[str, Any]:

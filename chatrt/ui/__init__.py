@@ -29,6 +29,7 @@ from chatrt.ui.messages import (
     is_static_tool_part,
     is_text_part,
     is_tool_part,
+    last_text,
     message_text,
 )
 from chatrt.ui.model_messages import ModelMessage
@@ -81,6 +82,7 @@ __all__ = [
     "is_tool_part",
     "last_assistant_message_is_complete_with_approval_responses",
     "last_assistant_message_is_complete_with_tool_calls",
+    "last_text",
     "merge_by_id",
     "message_text",
     "overlay_tool_states",

@@ -92,6 +92,17 @@ def current_step_start(parts: list[UIPart]) -> int:
     return 0
 
 
+def last_text(message: UIMessage) -> str:
+    """Return the text of the last step that has any: what a message comes down to; empty if it says nothing."""
+    said = step = ""
+    for part in message["parts"]:
+        if part["type"] == "step-start":
+            said, step = step or said, ""
+        elif part["type"] == "text":
+            step += part["text"]
+    return step or said
+
+
 def message_text(message: UIMessage) -> str:
     """Return the texts of a message, joined with nothing between."""
     return "".join(part["text"] for part in message["parts"] if part["type"] == "text")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from chatrt.errors import InvalidCursorError, InvalidInputError
 from chatrt.runtime import Session
+from chatrt.runtime.asks import parse_askers
 from chatrt.stores.base import Appended, Store
 from chatrt.ui import UIMessage
 from chatrt.wires.frames import native_frame, writes
@@ -49,6 +50,7 @@ async def append(session: Session, body: Any, *, part_id: str | None) -> Appende
     Raises:
         InvalidInputError: If the body is none of these.
         InvalidMessageError: If the message is not acceptable.
+        InvalidChunkError: If something is to be written that is no data chunk.
         ForbiddenChangeError: If the message changes what is the server's (D15).
         SessionClosedError: If the session is closed.
     """
@@ -62,6 +64,7 @@ async def append(session: Session, body: Any, *, part_id: str | None) -> Appende
                 message_id=_optional(fields, "messageId", str),
                 steer=_optional(fields, "steer", bool) is True,
                 part_id=part_id,
+                askers=parse_askers(fields.get("askers")),
             )
         case {"kind": "data", "data": data}:
             fields = cast("dict[str, Any]", body)
@@ -80,14 +83,24 @@ async def append(session: Session, body: Any, *, part_id: str | None) -> Appende
         case {"kind": "regenerate"}:
             fields = cast("dict[str, Any]", body)
             return await inbox.regenerate(
-                _optional(fields, "messageId", str), client_data=fields.get("clientData"), part_id=part_id
+                _optional(fields, "messageId", str),
+                client_data=fields.get("clientData"),
+                part_id=part_id,
+                askers=parse_askers(fields.get("askers")),
             )
         case {"kind": "action", "action": action}:
             fields = cast("dict[str, Any]", body)
-            return await inbox.act(action, client_data=fields.get("clientData"), part_id=part_id)
+            return await inbox.act(
+                action,
+                client_data=fields.get("clientData"),
+                part_id=part_id,
+                askers=parse_askers(fields.get("askers")),
+            )
         case {"kind": "switch", "messageId": str(message_id)}:
             fields = cast("dict[str, Any]", body)
             return await inbox.switch_branch(message_id, client_data=fields.get("clientData"), part_id=part_id)
+        case {"kind": "write", "chunks": [*chunks]}:
+            return await inbox.write(chunks, part_id=part_id)
         case {"kind": "stop"}:
             fields = cast("dict[str, Any]", body)
             return await inbox.stop(
@@ -95,6 +108,8 @@ async def append(session: Session, body: Any, *, part_id: str | None) -> Appende
             )
         case {"kind": "message"}:
             raise InvalidInputError("not an object", path="/message")
+        case {"kind": "write"}:
+            raise InvalidInputError("not a list", path="/chunks")
         case {"kind": "action"}:
             raise InvalidInputError("there is no action", path="/action")
         case {"kind": "switch"}:

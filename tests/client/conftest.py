@@ -16,6 +16,8 @@ from chatrt.runtime import SessionManager
 from chatrt.server import create_app
 from chatrt.stores import MemoryStore
 from chatrt.testing.playbook import playbook
+from tests.client.family import Family
+from tests.runtime.driver import Gate
 
 
 class Valve:
@@ -66,3 +68,16 @@ async def place(request: pytest.FixtureRequest, serve: Callable[..., Any]) -> As
         # Turns that a test left running need not be waited for.
         stack.push_async_callback(sessions.aclose, grace=0.0)
         yield Place(sessions, valve, base_url, stack)
+
+
+@pytest.fixture
+async def family() -> AsyncIterator[Family]:
+    family = Family()
+    yield family
+    if family.sessions is not None:
+        await family.sessions.aclose(grace=0.0)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chatrt.client import ChatState, ChatStream, OutRecord
+from chatrt.client.asking import Asking
 from chatrt.client.stream import Place
 from chatrt.errors import ServerUnavailableError
 
@@ -47,10 +48,10 @@ def turn(first: int, in_seq: int, word: str, **complete: Any) -> list[OutRecord]
 
 
 def stream(log: Any, seq: int, after: int = 0, shown: int = 0) -> ChatStream:
-    async def begin() -> Place:
+    async def begin(reading: bool) -> Place:
         return Place(seq, after, shown)
 
-    return ChatStream(log, "c", begin, lambda _: None)
+    return ChatStream(log, "c", begin, lambda _: None, Asking(log, "agent", "c"))
 
 
 @pytest.mark.behaviour(136)
