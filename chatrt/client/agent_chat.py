@@ -11,17 +11,17 @@ import httpx
 
 from chatrt.agent import ChatAgent
 from chatrt.client.asking import Asking
-from chatrt.client.http import HTTPTransport, Token
-from chatrt.client.local import LocalTransport
+from chatrt.client.choice import choose_transport
+from chatrt.client.http import Token
 from chatrt.client.stream import ChatStream, Place
+from chatrt.client.tool_answers import answer_message
 from chatrt.client.transport import ChatState, Transport
 from chatrt.errors import MessageNotFoundError, SessionNotFoundError, UsageError
 from chatrt.ids import Ids, RandomIds
 from chatrt.pending_messages import PendingMessage
-from chatrt.run_control import find_current_run
 from chatrt.runtime import SessionManager
 from chatrt.runtime.asks import find_asks
-from chatrt.ui import UIMessage, UIMessageChunk, UIPart, is_tool_part, slim_message
+from chatrt.ui import UIMessage, UIMessageChunk, UIPart, slim_message
 
 _NOTHING: Any = object()
 
@@ -71,21 +71,15 @@ class AgentChat:
         ids: Ids | None = None,
         transport: Transport | None = None,
     ) -> None:
-        run = find_current_run()
-        if sum(way is not None for way in (sessions, base_url, transport)) > 1:
-            raise UsageError("an AgentChat takes one of sessions, base_url and transport")
-        if transport is not None:
-            self._transport = transport
-        elif sessions is not None:
-            self._transport = LocalTransport(sessions, tenant=tenant)
-        elif base_url is not None:
-            self._transport = HTTPTransport(base_url, token=token, http=http, timeout=timeout)
-        elif run is not None:
-            self._transport = LocalTransport.of_run(run)
-        else:
-            raise UsageError(
-                "outside of a run an AgentChat needs sessions=SessionManager(...) or base_url='http://...'"
-            )
+        self._transport = choose_transport(
+            sessions=sessions,
+            tenant=tenant,
+            base_url=base_url,
+            token=token,
+            http=http,
+            timeout=timeout,
+            transport=transport,
+        )
         self._ids = ids or RandomIds()
         self._agent_id = agent if isinstance(agent, str) else agent.id
         self._chat_id = self._ids.new("chat") if id is None else id
@@ -399,13 +393,7 @@ class AgentChat:
         self, is_meant: Callable[[UIPart], bool], answer: dict[str, Any], name: str, client_data: Any
     ) -> ChatStream:
         async def build() -> dict[str, Any]:
-            for message in reversed(await self.messages()):
-                for part in message["parts"]:
-                    if is_tool_part(part) and is_meant(part):
-                        named = {key: part[key] for key in ("type", "toolCallId", "toolName") if key in part}
-                        slim = {"id": message["id"], "role": message["role"], "parts": [{**named, **answer}]}
-                        return {"kind": "message", "message": slim}
-            raise UsageError(f"no tool call of this chat is known by {name!r}")
+            return {"kind": "message", "message": answer_message(await self.messages(), is_meant, answer, name)}
 
         return self._stream(build, client_data)
 

@@ -171,8 +171,7 @@ async def test_stop_while_the_input_is_being_sent():
     child = Child()
     family = Family(store).serve(asking("boss", ask_kid()), child.agent)
     chat = family.chat("boss")
-    await chat.preload()
-    await family.chat("child", "kid").preload()
+    await family.sessions.start_session("child", "kid")
     gate = None
 
     async def ask_at_the_gate(turn: Any) -> Any:
