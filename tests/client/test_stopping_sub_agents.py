@@ -49,17 +49,31 @@ async def test_stop_reaches_the_sub_agent(family, mode):
     assert await family.settled("kid") == "stopped"
 
 
-async def test_stop_is_durable_before_the_parent_s_turn_is_over(family):
-    """Whoever sees the parent stopped finds the stop of the sub-agent on its `.in`."""
+async def test_stop_is_durable_before_the_parent_s_turn_is_over():
+    """Whoever sees the parent stopped finds the stop of the sub-agent on its `.in`, however long that takes to store."""
+    done: list[str] = []
+
+    class Slow(TroubledStore):
+        async def append_in(self, key: Any, record: Any, **options: Any) -> Any:
+            if record.kind == "stop" and key.chat_id == "kid":
+                for _ in range(100):
+                    await asyncio.sleep(0)
+                done.append("stop of the sub-agent")
+            return await super().append_in(key, record, **options)
+
+        async def commit(self, lease: Any, commit: Any, **options: Any) -> Any:
+            done.append(lease.key.chat_id)
+            return await super().commit(lease, commit, **options)
+
     child = Child()
-    family.serve(asking("boss", ask_kid()), child.agent)
+    family = Family(Slow()).serve(asking("boss", ask_kid()), child.agent)
     chat = family.chat("boss")
     stream = await chat.send_message("go")
     await child.began.wait()
     await chat.stop()
-    async for _ in stream:
-        pass
-    assert await family.stops("kid") == [1]
+    await stream.result()
+    await family.sessions.aclose(grace=0.0)
+    assert done[:2] == ["stop of the sub-agent", "top"] or done[:3] == ["stop of the sub-agent", "kid", "top"]
 
 
 async def test_stop_reaches_grandchildren(family):
@@ -189,6 +203,28 @@ async def test_stop_while_the_input_is_being_sent():
     gate.opened.set()
     assert (await stream.result()).status == "stopped"
     assert await family.stops("kid") == [1]
+    assert await family.settled("kid") == "stopped"
+    await family.sessions.aclose(grace=0.0)
+
+
+async def test_who_gives_up_while_the_input_is_being_sent():
+    """A turn that gives up before it knows that its input was taken has it stopped once it is."""
+    store = TroubledStore()
+    child = Child()
+
+    async def ask(turn: Any) -> Any:
+        gate = store.hold("append_in", after=True)
+        sending = asyncio.ensure_future(AgentChat("child", id="kid").send_message("x"))
+        await gate.reached.wait()
+        sending.cancel()
+        with suppress(asyncio.CancelledError):
+            await sending
+        gate.opened.set()
+        return "without it"
+
+    family = Family(store).serve(asking("boss", ask), child.agent)
+    await family.sessions.start_session("child", "kid")
+    assert await family.chat("boss").send_message("go").text() == "without it"
     assert await family.settled("kid") == "stopped"
     await family.sessions.aclose(grace=0.0)
 
