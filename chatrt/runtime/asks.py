@@ -60,7 +60,7 @@ def parse_askers(value: Any) -> list[Asker]:
     askers: list[Asker] = []
     for index, item in enumerate(cast("list[Any]", value)):
         match item:
-            case {"agent": str(agent_id), "chatId": str(chat_id), "inSeq": int(in_seq)}:
+            case {"agent": str(agent_id), "chatId": str(chat_id), "inSeq": int(in_seq)} if in_seq is not True:
                 askers.append(Asker(agent_id, chat_id, in_seq))
             case _:
                 raise InvalidInputError("an agent, a chatId and an inSeq", path=f"/askers/{index}")

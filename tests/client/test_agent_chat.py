@@ -13,6 +13,7 @@ from chatrt.errors import (
     AgentMismatchError,
     AgentNotFoundError,
     ForbiddenChangeError,
+    InvalidChunkError,
     InvalidMessageError,
     MessageNotFoundError,
     SessionClosedError,
@@ -447,6 +448,41 @@ async def test_forged_output_fails_the_turn(place):
     asked = await chat.send_message("approve bob").result()
     result = await chat.add_tool_output(asked.pending_tool_calls[0].tool_call_id, {"sent": True}).result()
     assert (result.status, result.error["code"]) == ("failed", ForbiddenChangeError.code)
+
+
+# --- writing from elsewhere
+
+
+async def test_write_into_a_running_answer(place):
+    """Data that a program writes show in the answer that runs, and stay in it."""
+    chat = await place.open("valve")
+    place.valve.say("one ")
+    stream = chat.send_message("go")
+    await read_until(stream, "one ")
+    await chat.write({"type": "data-job", "id": "j", "data": 7})
+    place.valve.end()
+    follower = await chat.reconnect()
+    if follower is not None:
+        await follower.result()
+    assert {"type": "data-job", "id": "j", "data": 7} in (await chat.messages())[-1]["parts"]
+
+
+async def test_write_begins_a_chat(place):
+    """A chat that has not begun can be written to; no turn is begun by it."""
+    chat = await place.open()
+    await chat.write({"type": "data-job", "data": 1}, {"type": "data-job", "data": 2})
+    follower = await chat.reconnect()
+    if follower is not None:
+        await follower.result()
+    (message,) = await chat.messages()
+    assert [part["data"] for part in message["parts"]] == [1, 2]
+
+
+async def test_only_data_are_written(place):
+    """What is no data chunk is refused the same way over both ways."""
+    chat = await place.open()
+    with pytest.raises(InvalidChunkError, match="only data chunks"):
+        await chat.write({"type": "text-start", "id": "t"})
 
 
 # --- readers

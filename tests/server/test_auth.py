@@ -290,6 +290,16 @@ async def test_a_token_may_make_its_own_session_and_no_other(locked):
     assert "token" not in own.json()
 
 
+async def test_only_the_secret_key_may_write_from_elsewhere(locked):
+    """What is written is read as the agent's own words, so a token of the chat is not enough."""
+    await locked.new("c1")
+    token = locked.app.state.authority.mint("c1", agent="kit").token
+    body = {"kind": "write", "chunks": [{"type": "data-x", "data": 1}]}
+    refused = await locked.http.post("/v1/sessions/c1/in", json=body, headers={"authorization": f"Bearer {token}"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+    assert (await locked.put("c1", body))["seq"] == 1
+
+
 async def test_a_server_gets_a_token_with_a_new_session(locked):
     """The secret key's answer brings the token for the browser along."""
     made = (await locked.http.post("/v1/sessions", json={"agent": "kit", "chatId": "c1"})).json()

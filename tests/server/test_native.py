@@ -8,7 +8,7 @@ import json
 import pytest
 
 from chatrt import codec
-from chatrt.stores import NewRecord, SessionKey
+from chatrt.stores import NewRecord, Parent, SessionKey
 from tests.server.kit import Feed, Kit, user
 
 IN = "/v1/sessions/c1/in"
@@ -75,6 +75,23 @@ async def test_sessions_are_listed_page_by_page(kit):
     assert [row["chatId"] for row in first["sessions"]] == ["a", "b"]
     assert [row["chatId"] for row in second["sessions"]] == ["c"]
     assert "next" not in second
+
+
+async def test_a_client_cannot_choose_a_parent(kit):
+    """Only the runtime says who started a session; what a client says about it is ignored."""
+    body = {"agent": "kit", "chatId": "c1", "parent": {"chatId": "victim", "rootId": "victim"}}
+    answer = (await kit.http.post("/v1/sessions", json=body)).json()
+    assert "parent" not in answer
+    assert (await kit.sessions.get_session("c1")).row.parent is None
+
+
+async def test_children_are_listed(kit):
+    """The sessions that a chat started can be asked for, and say so."""
+    parent = Parent(chat_id="c1", root_id="c0", tool_call_id="call")
+    await kit.sessions.start_session("kit", "c2", parent=parent)
+    await kit.new("c3")
+    (row,) = (await kit.http.get("/v1/sessions", params={"parent": "c1"})).json()["sessions"]
+    assert (row["chatId"], row["parent"]) == ("c2", {"chatId": "c1", "rootId": "c0", "toolCallId": "call"})
 
 
 @pytest.mark.behaviour(143)
@@ -236,13 +253,47 @@ async def test_a_stop_when_nothing_runs_keeps_nobody_waiting(kit):
         {"kind": "regenerate", "messageId": 1},
         {"kind": "switch"},
         {"kind": "switch", "messageId": 1},
+        {"kind": "regenerate", "askers": {}},
+        {"kind": "regenerate", "askers": [{"agent": "a", "chatId": "c"}]},
+        {"kind": "regenerate", "askers": [{"agent": "a", "chatId": "c", "inSeq": True}]},
+        {"kind": "regenerate", "askers": [{"agent": "a", "chatId": "c", "inSeq": 1}] * 65},
+        {"kind": "write"},
+        {"kind": "write", "chunks": []},
+        {"kind": "write", "chunks": {"type": "data-x", "data": 1}},
     ],
 )
 async def test_a_body_that_is_no_input_is_refused(kit, body):
-    """Only the five kinds are taken, with fields of the right type."""
+    """Only known kinds are taken, with fields of the right type."""
     await kit.new("c1")
     response = await kit.http.post(IN, json=body)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid-input")
+
+
+async def test_a_write_goes_into_the_running_answer(kit):
+    """A server may put data into the answer that runs; it shows at once and stays."""
+    await kit.new("c1")
+    await kit.put("c1", {"kind": "message", "message": user("hold gate")})
+    async with kit.http.stream("GET", OUT, params={"until": "idle"}) as response:
+        feed = Feed(response)
+        await feed.until("before")
+        await kit.put("c1", {"kind": "write", "chunks": [{"type": "data-job", "id": "j", "data": 7}]})
+        await feed.until("data-job")
+        kit.gates["gate"].set()
+        assert names(await feed.rest())[-2:] == ["turn-complete", "idle"]
+    answer = (await kit.http.get("/v1/sessions/c1/messages")).json()["messages"][-1]
+    assert {"type": "data-job", "id": "j", "data": 7} in answer["parts"]
+
+
+async def test_a_page_that_loads_during_a_write_sees_it(kit):
+    """On the AI SDK wire a resumed reader is told what was written, as part of the message it continues."""
+    await kit.new("c1")
+    await kit.put("c1", {"kind": "message", "message": user("hold gate")})
+    await kit.put("c1", {"kind": "write", "chunks": [{"type": "data-job", "id": "j", "data": 7}]})
+    async with kit.http.stream("GET", "/api/chat/kit/c1/stream") as response:
+        feed = Feed(response)
+        await feed.until("data-job")
+        kit.gates["gate"].set()
+        assert (await feed.rest())[-1].data == "[DONE]"
 
 
 async def test_a_client_cannot_write_an_assistant_message_of_its_own(kit):
