@@ -12,8 +12,6 @@ import os
 
 from chatrt import (
     ChatAgent,
-    Model,
-    TextStream,
     Turn,
     agent_tool,
     create_app,
@@ -23,7 +21,7 @@ from chatrt import (
     tool,
 )
 
-MODEL: str | Model = os.environ.get("CHATRT_MODEL", "anthropic/claude-sonnet-4-5")
+MODEL = os.environ.get("CHATRT_MODEL", "anthropic/claude-sonnet-4-5")
 
 PAPERS = {
     "caching": ["Prompt caching halves the cost of long conversations."],
@@ -48,7 +46,7 @@ researcher = ChatAgent("researcher", tools=[find_papers])
 
 
 @researcher.run
-async def research(turn: Turn[None]) -> TextStream:
+async def research(turn: Turn):
     system = "Find papers, then sum up what they claim in one paragraph. Say so when there are none."
     return stream_text(MODEL, turn.messages, system=system, tools=turn.tools)
 
@@ -60,7 +58,7 @@ writer = ChatAgent(
 
 
 @writer.run
-async def write(turn: Turn[None]) -> TextStream:
+async def write(turn: Turn):
     system = "You write short articles. Ask the researcher before you claim anything."
     return stream_text(MODEL, turn.messages, system=system, tools=turn.tools)
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 
-from chatrt import ChatAgent, Model, TextStream, Turn, UIMessage, create_app, stream_text, sub_agent, tool
+from chatrt import ChatAgent, Turn, UIMessage, create_app, stream_text, sub_agent, tool
 from chatrt.client import last_text_output
 
-MODEL: str | Model = os.environ.get("CHATRT_MODEL", "anthropic/claude-sonnet-4-5")
+MODEL = os.environ.get("CHATRT_MODEL", "anthropic/claude-sonnet-4-5")
 
 
 @tool(to_model_output=last_text_output)
@@ -41,7 +41,7 @@ buyer = ChatAgent("buyer", tools=[negotiate, dismiss])
 
 
 @buyer.run
-async def buy(turn: Turn[None]) -> TextStream:
+async def buy(turn: Turn):
     system = "You buy for a restaurant. Use a negotiator for each supplier, and compare what they offer."
     return stream_text(MODEL, turn.messages, system=system, tools=turn.tools)
 
@@ -50,7 +50,7 @@ negotiator = ChatAgent("negotiator")
 
 
 @negotiator.run
-async def talk(turn: Turn[dict[str, str]]) -> TextStream:
+async def talk(turn: Turn):
     supplier = turn.client_data["supplier"]
     system = f"You negotiate with {supplier}. Never raise an offer without asking. Report in one sentence."
     return stream_text(MODEL, turn.messages, system=system)

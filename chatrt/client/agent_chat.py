@@ -53,7 +53,7 @@ class AgentChat:
         transport: An own way to the session.
 
     Raises:
-        UsageError: If more than one of `sessions`, `base_url` and `transport` is given, or none outside of a run.
+        UsageError: If more than one way is given, or none outside of a run.
     """
 
     def __init__(
@@ -111,8 +111,7 @@ class AgentChat:
 
     async def aclose(self) -> None:
         """Close the connections of this object; the session stays, and so does a turn that runs."""
-        asks = find_asks()
-        if asks is not None:
+        if (asks := find_asks()) is not None:
             await asks.stops_sent()  # they need the connections
         await self._transport.aclose()
 
@@ -302,7 +301,7 @@ class AgentChat:
         shown = self.cursor if after is None else after
         own = self._last_seq if self._last_seq > state.in_cursor else state.in_cursor + 1
 
-        async def begin(_reading: bool) -> Place:  # noqa: FBT001 - what a ChatStream calls
+        async def begin() -> Place:
             return Place(own, state.cursor, shown)
 
         return ChatStream(self._transport, self._chat_id, begin, self._on_cursor, self._asking())
@@ -402,13 +401,13 @@ class AgentChat:
         # One name for this input, so that sending it again after a failure cannot double it.
         asking = self._asking(self._ids.new("part"))
 
-        async def begin(reading: bool) -> Place:  # noqa: FBT001 - what a ChatStream calls
+        async def begin() -> Place:
             asking.check_depth()
             after = await self._start()
             body = await build()
             if data is not None:
                 body = {**body, "clientData": data}
-            seq = await asking.append(body, reading=reading)
+            seq = await asking.append(body)
             self._last_seq = max(self._last_seq, seq)
             return Place(seq, after)
 

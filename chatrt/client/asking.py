@@ -33,6 +33,7 @@ class Asking:
         self._part_id = part_id
         self._asks: Asks | None = None
         self._ask: Ask | None = None
+        self._reading = False
 
     def check_depth(self) -> None:
         """Look whether one more turn may wait, before anything is begun.
@@ -50,6 +51,7 @@ class Asking:
         Raises:
             SubAgentDeadlockError: If the turn that would give it waits for this one.
         """
+        self._reading = True
         if self._ask is not None:
             self._ask.reading = True
         asks = find_asks()
@@ -63,7 +65,7 @@ class Asking:
         if state.in_cursor < asker.in_seq:
             raise SubAgentDeadlockError(self._chat_id)
 
-    async def append(self, body: Mapping[str, Any], *, reading: bool) -> int:
+    async def append(self, body: Mapping[str, Any]) -> int:
         """Send the input and return its number when it is durable.
 
         Raises:
@@ -81,7 +83,7 @@ class Asking:
         sending = asyncio.create_task(send())
         self._asks = asks
         ask = self._ask = asks.add(lambda: self._stop(sending))
-        ask.reading = reading
+        ask.reading = self._reading
         try:
             return await asyncio.shield(sending)
         except asyncio.CancelledError:

@@ -76,11 +76,11 @@ class ChatStream:
         self,
         transport: Transport,
         chat_id: str,
-        begin: Callable[[bool], Awaitable[Place]],
+        begin: Callable[[], Awaitable[Place]],
         on_cursor: Callable[[int], None],
-        asking: Asking,
+        asking: Asking | None = None,
     ) -> None:
-        self._asking = asking
+        self._asking = asking or Asking(transport, "", chat_id)
         self._transport = transport
         self._chat_id = chat_id
         self._begin = begin
@@ -106,7 +106,7 @@ class ChatStream:
     async def _find_place(self) -> Place:
         async with self._beginning:
             if self._place is None:
-                self._place = await self._begin(bool(self._mode))
+                self._place = await self._begin()
             return self._place
 
     @property

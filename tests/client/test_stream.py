@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from chatrt.client import ChatState, ChatStream, OutRecord
-from chatrt.client.asking import Asking
 from chatrt.client.stream import Place
 from chatrt.errors import ServerUnavailableError
 
@@ -48,10 +47,10 @@ def turn(first: int, in_seq: int, word: str, **complete: Any) -> list[OutRecord]
 
 
 def stream(log: Any, seq: int, after: int = 0, shown: int = 0) -> ChatStream:
-    async def begin(reading: bool) -> Place:
+    async def begin() -> Place:
         return Place(seq, after, shown)
 
-    return ChatStream(log, "c", begin, lambda _: None, Asking(log, "agent", "c"))
+    return ChatStream(log, "c", begin, lambda _: None)
 
 
 @pytest.mark.behaviour(136)
