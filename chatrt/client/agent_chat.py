@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import httpx
 
@@ -13,8 +13,8 @@ from chatrt.agent import ChatAgent
 from chatrt.client.asking import Asking
 from chatrt.client.choice import choose_transport
 from chatrt.client.http import Token
+from chatrt.client.inputs import answer_message, user_message
 from chatrt.client.stream import ChatStream, Place
-from chatrt.client.tool_answers import answer_message
 from chatrt.client.transport import ChatState, Transport
 from chatrt.errors import MessageNotFoundError, SessionNotFoundError, UsageError
 from chatrt.ids import Ids, RandomIds
@@ -72,13 +72,7 @@ class AgentChat:
         transport: Transport | None = None,
     ) -> None:
         self._transport = choose_transport(
-            sessions=sessions,
-            tenant=tenant,
-            base_url=base_url,
-            token=token,
-            http=http,
-            timeout=timeout,
-            transport=transport,
+            transport, sessions=sessions, tenant=tenant, base_url=base_url, token=token, http=http, timeout=timeout
         )
         self._ids = ids or RandomIds()
         self._agent_id = agent if isinstance(agent, str) else agent.id
@@ -136,16 +130,7 @@ class AgentChat:
         Raises:
             UsageError: Unless exactly one of `message` and `parts` is given.
         """
-        if (message is None) == (parts is None):
-            raise UsageError("a message is given as a text, as a message, or as parts=[...]")
-        match message:
-            case None:
-                built = self._user_message([*(parts or ())], message_id)
-            case str():
-                built = self._user_message([{"type": "text", "text": message}], message_id)
-            case _:
-                own_id = message_id or cast("dict[str, Any]", message).get("id") or self._ids.new("msg")
-                built = cast("UIMessage", {**message, "id": own_id})
+        built = user_message(message, self._ids, parts=parts, message_id=message_id)
         return self._send({"kind": "message", "message": built}, client_data)
 
     def send_raw(
@@ -253,7 +238,7 @@ class AgentChat:
         state = await self._find_state()
         if state is None or state.status != "running":
             return False
-        message = self._user_message([{"type": "text", "text": text}], None)
+        message = user_message(text, self._ids)
         await self._send({"kind": "message", "message": message, "steer": True}, client_data)
         return True
 
@@ -264,15 +249,11 @@ class AgentChat:
 
     async def edit_pending(self, in_seq: int, message: str | UIMessage) -> None:
         """Put another text or message in the place of one that waits; nothing happens if its turn has begun."""
-        if isinstance(message, str):
-            message = self._user_message([{"type": "text", "text": message}], None)
-        body = {"kind": "edit", "inSeq": in_seq, "message": message}
-        await self._transport.append(self._chat_id, body, part_id=self._ids.new("part"))
+        await self._tell({"kind": "edit", "inSeq": in_seq, "message": user_message(message, self._ids)})
 
     async def withdraw(self, in_seq: int) -> None:
         """Take back a message that waits; nothing happens if its turn has begun."""
-        body = {"kind": "withdraw", "inSeq": in_seq}
-        await self._transport.append(self._chat_id, body, part_id=self._ids.new("part"))
+        await self._tell({"kind": "withdraw", "inSeq": in_seq})
 
     async def stop(self, reason: str | None = None) -> bool:
         """Stop the turn that runs; its partial answer is kept.
@@ -283,8 +264,7 @@ class AgentChat:
         state = await self._find_state()
         if state is None or state.status != "running":
             return False
-        body = {"kind": "stop"} if reason is None else {"kind": "stop", "reason": reason}
-        await self._transport.append(self._chat_id, body, part_id=self._ids.new("part"))
+        await self._tell({"kind": "stop"} if reason is None else {"kind": "stop", "reason": reason})
         return True
 
     async def reconnect(self, after: int | None = None) -> ChatStream | None:
@@ -316,8 +296,7 @@ class AgentChat:
             SessionClosedError: If the session is closed.
         """
         await self._start()
-        body = {"kind": "write", "chunks": list(chunks)}
-        await self._transport.append(self._chat_id, body, part_id=self._ids.new("part"))
+        await self._tell({"kind": "write", "chunks": list(chunks)})
 
     # --- the session
 
@@ -327,7 +306,7 @@ class AgentChat:
         body: dict[str, Any] = {"kind": "preload"}
         if self._client_data is not None:
             body["clientData"] = self._client_data
-        await self._transport.append(self._chat_id, body, part_id=self._ids.new("part"))
+        await self._tell(body)
 
     async def close(self, reason: str | None = None) -> bool:
         """Close the session for good: it takes no more inputs.
@@ -379,8 +358,8 @@ class AgentChat:
         if self._cursor is None or seq > self._cursor:
             self._cursor = seq
 
-    def _user_message(self, parts: list[UIPart], message_id: str | None) -> UIMessage:
-        return {"id": message_id or self._ids.new("msg"), "role": "user", "parts": parts}
+    async def _tell(self, body: Mapping[str, Any]) -> None:
+        await self._transport.append(self._chat_id, body, part_id=self._ids.new("part"))
 
     def _send(self, body: dict[str, Any], client_data: Any) -> ChatStream:
         async def build() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from chatrt.runtime import SessionManager
 
 
 def choose_transport(
+    transport: Transport | None,
     *,
     sessions: SessionManager | None,
     tenant: str,
@@ -20,7 +21,6 @@ def choose_transport(
     token: Token | None,
     http: httpx.AsyncClient | None,
     timeout: float,
-    transport: Transport | None,
 ) -> Transport:
     """Return the way that was named; inside of a run that of the run, when none was.
 
