@@ -33,9 +33,9 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_the_readme_has_an_agent_a_client_and_a_test():
-    """There are three blocks of Python, so none of the tests below runs nothing."""
-    assert len(BLOCKS) == 3
+def test_the_readme_has_an_agent_a_client_sub_agents_and_a_test():
+    """There are four blocks of Python, so none of the tests below runs nothing."""
+    assert len(BLOCKS) == 4
 
 
 async def test_the_agent_is_an_agent(elsewhere):
@@ -75,9 +75,15 @@ async def test_the_client_works(elsewhere):
     assert names["answer"] == "Hello! Nice to meet you."
 
 
+async def test_the_agents_that_ask_agents_do(elsewhere):
+    """The block with a sub-agent runs, and what it asserts holds."""
+    names = await run_block(BLOCKS[2], {"__name__": "family"})
+    assert names["children"] == ["researcher"]
+
+
 async def test_the_test_of_an_agent_passes(elsewhere):
     """The block with the harness runs, and what it asserts holds."""
-    names = await run_block(BLOCKS[2], {"__name__": "harness"})
+    names = await run_block(BLOCKS[3], {"__name__": "harness"})
     assert len(names["chat"].messages) == 4
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chatrt import AgentChat, sub_agent, tool
+from chatrt import AgentChat, ChatAgent, sub_agent, tool
 from chatrt.errors import StoreUnavailableError
 from tests.client.family import Child, Family, asking, calling, echo
 from tests.runtime.troubled_store import TroubledStore
@@ -328,6 +328,32 @@ async def test_answer_that_ended_is_not_stopped(family, gate):
     await chat.stop()
     assert (await stream.result()).status == "stopped"
     assert await family.stops("kid") == []
+
+
+# --- loops of one's own
+
+
+async def test_stop_reaches_what_a_loop_asked_for(family):
+    """A loop that serves its session itself has what it asked for stopped too, in any of its turns."""
+    child = Child()
+    boss = ChatAgent("boss")
+
+    @boss.serve
+    async def serve(session: Any) -> None:
+        async for turn in session.turns():
+            if turn.number:
+                await turn.complete(await AgentChat("child", id="kid").send_message("x").text())
+            else:
+                await turn.complete("first")
+
+    family.serve(boss, child.agent)
+    chat = family.chat("boss")
+    assert await chat.send_message("go").text() == "first"
+    stream = await chat.send_message("go")
+    await child.began.wait()
+    await chat.stop()
+    assert (await stream.result()).status == "stopped"
+    assert await family.settled("kid") == "stopped"
 
 
 # --- who gives up waiting
