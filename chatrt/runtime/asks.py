@@ -164,6 +164,7 @@ class Asks:
     def forget(self) -> None:
         """Let everything be: the turn is over, and what it left running goes on."""
         self._over = True
+        enter_asks(None)
 
     async def _bounded(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         waiting = {task for task in tasks if not task.done()}
@@ -195,6 +196,15 @@ def find_asks() -> Asks | None:
     """
     turn = find_current_turn()
     return _current.get() if turn is None or turn.asks is None else cast("Asks", turn.asks)
+
+
+def begin_asks(
+    asker: Asker, askers: Sequence[Asker], *, clock: Clock, is_leaving: Callable[[], bool], max_depth: int
+) -> Asks:
+    """Make the asks of a turn that begins those of the calling task; for the arguments see `Asks`."""
+    asks = Asks(asker=asker, askers=askers, clock=clock, is_leaving=is_leaving, max_depth=max_depth)
+    enter_asks(asks)
+    return asks
 
 
 def enter_asks(asks: Asks | None) -> None:

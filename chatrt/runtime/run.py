@@ -20,7 +20,7 @@ from chatrt.run_control import enter_run
 from chatrt.runtime.actions import ActionWork, SwitchWork
 from chatrt.runtime.after_answer import after_answer
 from chatrt.runtime.arrivals import Arrivals
-from chatrt.runtime.asks import Asker, Asks, enter_asks, parse_askers
+from chatrt.runtime.asks import Asker, begin_asks, enter_asks, parse_askers
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.control import Control
 from chatrt.runtime.custom import CustomLoop
@@ -275,7 +275,13 @@ class Run:
             await self._warm_up(work)
             return True
         self._arrivals.begin(record, work)
-        asks = self._begin_asks(work)
+        asks = begin_asks(
+            Asker(self._live.agent.id, self._context.chat_id, work.in_seq),
+            parse_askers(work.body.get("askers")),
+            clock=self._clock,
+            is_leaving=lambda: self._draining and not work.stop_signal.is_set(),
+            max_depth=self._sessions.max_depth,
+        )
         try:
             with work_span(self._context, record) as span:
                 outcome = await self._serve(work)
@@ -291,7 +297,6 @@ class Run:
             self._lifecycle.served(work)
         finally:
             asks.forget()
-            enter_asks(None)
             self._arrivals.end()
             self._live.running = None
             enter_turn(None)
@@ -307,17 +312,6 @@ class Run:
             outcome = await after_answer(work, await work.perform())
         self._arrivals.past_stopping()
         return outcome
-
-    def _begin_asks(self, work: Work) -> Asks:
-        asks = Asks(
-            asker=Asker(self._live.agent.id, self._context.chat_id, work.in_seq),
-            askers=parse_askers(work.body.get("askers")),
-            clock=self._clock,
-            is_leaving=lambda: self._draining and not work.stop_signal.is_set(),
-            max_depth=self._sessions.max_depth,
-        )
-        enter_asks(asks)
-        return asks
 
     async def _serve_writes(self, record: Record) -> None:
         """Serve the writes that wait in a row; they neither begin nor resume the run, and no hook is told of them."""
