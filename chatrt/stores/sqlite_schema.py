@@ -14,7 +14,7 @@ import sqlite3
 from chatrt.errors import UnreadableRecordError
 
 APPLICATION_ID = 0x63687274  # "chrt"
-VERSION = 1
+VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE sessions (
@@ -121,9 +121,19 @@ CREATE TRIGGER out_appended AFTER INSERT ON out_segments BEGIN
 END;
 """
 
+_FAMILIES = """
+ALTER TABLE sessions ADD COLUMN parent_id TEXT;
+ALTER TABLE sessions ADD COLUMN root_id TEXT;
+ALTER TABLE sessions ADD COLUMN tool_call_id TEXT;
+CREATE INDEX sessions_of_parent ON sessions (tenant, parent_id, chat_id) WHERE parent_id IS NOT NULL;
+"""
+
+_STEPS = {1: _FAMILIES}
+"""What makes a file of one version one of the next."""
+
 
 def ensure_schema(connection: sqlite3.Connection, path: str) -> None:
-    """Give a new file its tables; leave a file that has them as it is.
+    """Give a new file its tables, and a file of an older version what it lacks; one transaction either way.
 
     Raises:
         UnreadableRecordError: If the file is some other program's, or a newer version of chatrt wrote it.
@@ -132,7 +142,10 @@ def ensure_schema(connection: sqlite3.Connection, path: str) -> None:
     version: int = connection.execute("PRAGMA user_version").fetchall()[0][0]
     if version > VERSION and application_id == APPLICATION_ID:
         raise UnreadableRecordError(path, f"a newer chatrt wrote it (schema {version}, this one reads {VERSION})")
-    if application_id == APPLICATION_ID and version == VERSION:
+    if application_id == APPLICATION_ID and version:
+        if version < VERSION:
+            steps = "".join(_STEPS[older] for older in range(version, VERSION))
+            connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
         return
     if application_id or version or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
         raise UnreadableRecordError(path, "it is a SQLite database, but not one of chatrt")

@@ -144,6 +144,25 @@ async def test_newer_schema(filled):
         await opened(filled)
 
 
+async def test_older_schema(filled):
+    """A file of the first version is brought up to date when it is opened, with everything in it."""
+    columns = ("parent_id", "root_id", "tool_call_id")
+    drops = [f"ALTER TABLE sessions DROP COLUMN {column}" for column in columns]
+    change(filled, "DROP INDEX sessions_of_parent", *drops, "PRAGMA user_version = 1")
+
+    store = await opened(filled)
+    try:
+        nodes = (await store.load_snapshot(CHAT)).nodes
+        child = SessionKey("", "child")
+        await store.create_session(child, agent="support", metadata={}, client_data=None, at=2.0)
+    finally:
+        await store.close()
+
+    assert [node.node_id for node in nodes] == ["a", "b"]
+    assert query(filled, "PRAGMA user_version") == [(VERSION,)]
+    assert query(filled, "SELECT parent_id FROM sessions") == [(None,), (None,)]
+
+
 async def test_database_of_another_program(path):
     """A SQLite database that is not chatrt's is refused and left as it is."""
     change(path, "CREATE TABLE recipes (name)")
