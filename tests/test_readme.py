@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chatrt import AgentChat, SessionManager
+from chatrt import AgentChat, ScriptedModel, SessionManager
+from chatrt.models.scripted import call, text
+from chatrt.testing import ChatHarness, Gate
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -33,14 +36,23 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_the_readme_has_an_agent_a_client_sub_agents_and_a_test():
-    """There are four blocks of Python, so none of the tests below runs nothing."""
-    assert len(BLOCKS) == 4
+def block(agent: str) -> str:
+    """The block that defines an agent of this id."""
+    (found,) = [source for source in BLOCKS if re.search(rf'ChatAgent\(\s*"{agent}"', source)]
+    return found
+
+
+async def agent_of(agent_id: str) -> dict[str, Any]:
+    return await run_block(block(agent_id), {"__name__": agent_id})
+
+
+def said(chat: ChatHarness) -> list[str]:
+    return [part["text"] for m in chat.messages for part in m["parts"] if part["type"] == "text"]
 
 
 async def test_the_agent_is_an_agent(elsewhere):
     """The agent's block defines an app that serves it, with its tool and its actions."""
-    names = await run_block(BLOCKS[0], {"__name__": "agent"})
+    names = await run_block(block("support"), {"__name__": "agent"})
     app = names["app"]
 
     assert list(app.state.sessions.agents) == ["support"]
@@ -49,7 +61,7 @@ async def test_the_agent_is_an_agent(elsewhere):
 
 async def test_the_agent_undoes(elsewhere):
     """Its undo takes back a question and its answer, its rollback what came after a message."""
-    names = await run_block(BLOCKS[0], {"__name__": "agent"})
+    names = await run_block(block("support"), {"__name__": "agent"})
     support = names["support"]
 
     @support.run
@@ -71,20 +83,99 @@ async def test_the_agent_undoes(elsewhere):
 
 async def test_the_client_works(elsewhere):
     """The client's block runs, and what it asserts holds."""
-    names = await run_block(BLOCKS[1], {"__name__": "client"})
+    names = await run_block(next(b for b in BLOCKS if "Nice to meet you" in b), {"__name__": "client"})
     assert names["answer"] == "Hello! Nice to meet you."
 
 
 async def test_the_agents_that_ask_agents_do(elsewhere):
     """The block with a sub-agent runs, and what it asserts holds."""
-    names = await run_block(BLOCKS[2], {"__name__": "family"})
+    names = await run_block(block("writer"), {"__name__": "family"})
     assert names["children"] == ["researcher"]
 
 
 async def test_the_test_of_an_agent_passes(elsewhere):
     """The block with the harness runs, and what it asserts holds."""
-    names = await run_block(BLOCKS[3], {"__name__": "harness"})
+    names = await run_block(next(b for b in BLOCKS if "Still here." in b), {"__name__": "harness"})
     assert len(names["chat"].messages) == 4
+
+
+async def test_a_chat_falls_asleep_and_awakes():
+    """The tour's tutor is made ready, suspended, and taken up again."""
+    names = await agent_of("tutor")
+    async with ChatHarness(names["tutor"]) as chat:
+        await chat.preload()
+        await chat.send("Hi")
+        await chat.advance(61)
+        await chat.send("Still there?")
+    assert names["diary"] == ["made ready", "asleep after 1 turn", "awake"]
+
+
+async def test_a_plan_asks_again():
+    """The tour's careful agent answers the interrupted question from scratch, without the partial answer."""
+    names = await agent_of("careful")
+    gate = Gate()
+
+    @names["careful"].run
+    async def respond(turn):
+        yield {"type": "text-start", "id": "t"}
+        yield {"type": "text-delta", "id": "t", "delta": "It is 4"}
+        await gate.wait()
+        yield {"type": "text-delta", "id": "t", "delta": "2."}
+        yield {"type": "text-end", "id": "t"}
+
+    async with ChatHarness(names["careful"]) as chat:
+        await chat.start("What is it?")
+        await gate.reached.wait()
+        await chat.settle()
+        await chat.crash()
+        gate.open()
+        await chat.restart()
+        await chat.settle()
+        assert said(chat) == ["What is it?", "It is 42."]
+
+
+async def test_a_long_conversation_is_compacted():
+    """The tour's scribe shows its model a summary once the threshold is passed."""
+    names = await agent_of("scribe")
+    usage = {"inputTokens": {"total": 100_000}, "outputTokens": {"total": 1}}
+    heavy = call(text("Once upon a time."), [{"type": "finish", "finishReason": {"unified": "stop"}, "usage": usage}])
+    model = ScriptedModel([heavy, "Go on."])
+    models = {"openai/gpt-5": model, "openai/gpt-5-mini": ScriptedModel(["A story began."])}
+    async with ChatHarness(names["scribe"], model=models) as chat:
+        await chat.send("Tell me a story")
+        await chat.send("And then?")
+        assert said(chat) == ["Tell me a story", "Once upon a time.", "And then?", "Go on."]
+    prompt = json.dumps(model.requests[1].messages)
+    assert "A story began." in prompt
+    assert "Once upon a time." not in prompt
+
+
+async def test_what_was_found_out_is_injected():
+    """The tour's shop tells its model by the next turn what the deferred work found; people do not see it."""
+    names = await agent_of("shop")
+    model = ScriptedModel(["Welcome!", "We close soon."])
+    async with ChatHarness(names["shop"], model=model) as chat:
+        await chat.send("Hello")
+        await chat.send("How long are you open?")
+        assert said(chat) == ["Hello", "Welcome!", "How long are you open?", "We close soon."]
+    assert "(We close in ten minutes.)" in json.dumps(model.requests[1].messages)
+
+
+async def test_a_loop_keeps_the_score():
+    """The tour's quiz keeps its score in a variable of its loop."""
+    names = await agent_of("quiz")
+    async with ChatHarness(names["quiz"]) as chat:
+        answers = [(await chat.send(guess)).text for guess in ("41", "42", "42!")]
+    assert answers == ["Your score is 0.", "Your score is 1.", "Your score is 2."]
+
+
+def test_every_block_is_run():
+    """No block of Python stands in the README that no test here runs."""
+    tests = Path(__file__).read_text()
+    agents = [re.search(r'ChatAgent\(\s*"(\w+)"', source) for source in BLOCKS]
+    named = {found[1] for found in agents if found}
+    assert len(BLOCKS) == len(agents) >= 9
+    assert {name for name in named if f'"{name}"' not in tests} <= {"greeter"}
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "protocol.md"])
