@@ -99,6 +99,7 @@ class Tool:
         to_model_output: Makes what the model sees of an output, from the tool call id, the input and the output:
             `{"type": "text" | "json" | "content", "value": ...}`.
         dynamic: Whether its shape is only known at run time; clients then get `dynamic-tool` parts.
+        provider_options: What a provider is told about the tool, by provider; see `chatrt.prompt_cache`.
         function: What it was made of, for direct calls.
     """
 
@@ -111,6 +112,7 @@ class Tool:
     needs_approval: NeedsApproval = False
     to_model_output: ToModelOutput | None = None
     dynamic: bool = False
+    provider_options: Mapping[str, Any] | None = None
     function: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
@@ -258,6 +260,7 @@ def tool(
     needs_approval: NeedsApproval = False,
     to_model_output: ToModelOutput | None = None,
     client: bool | None = None,
+    provider_options: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -268,6 +271,7 @@ def tool(
     needs_approval: NeedsApproval = False,
     to_model_output: ToModelOutput | None = None,
     client: bool | None = None,
+    provider_options: Mapping[str, Any] | None = None,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a function; use as `@tool` or `@tool(...)`.
 
@@ -279,6 +283,7 @@ def tool(
         to_model_output: See `Tool`.
         client: Whether the client answers it. Left out, a function whose body is only a docstring, `...`, `pass` or
             `return None` is the client's.
+        provider_options: See `Tool`.
 
     Raises:
         UsageError: If the signature cannot be turned into a schema, or the function is a plain generator.
@@ -304,6 +309,7 @@ def tool(
             threaded=_may_block(function),
             needs_approval=needs_approval,
             to_model_output=to_model_output,
+            provider_options=provider_options,
             function=function,
         )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from chatrt.prompt import SystemPrompt
 from chatrt.ui import ModelMessage, repair_model_messages
 
 _APPROVALS = frozenset({"tool-approval-request", "tool-approval-response"})
 
 
-def build_prompt(system: str | None, messages: Sequence[ModelMessage]) -> list[ModelMessage]:
+def build_prompt(system: str | SystemPrompt | None, messages: Sequence[ModelMessage]) -> list[ModelMessage]:
     """Return what a model is shown: the system text first, no approval rows, tool rows joined, every call answered."""
     rows: list[ModelMessage] = []
     for message in messages:
@@ -23,8 +24,17 @@ def build_prompt(system: str | None, messages: Sequence[ModelMessage]) -> list[M
         rows.append(row)
     mended = [*repair_model_messages(rows)]
     if system is not None:
-        mended.insert(0, {"role": "system", "content": system})
+        mended.insert(0, _system_row(system))
     return mended
+
+
+def _system_row(system: str | SystemPrompt) -> ModelMessage:
+    if isinstance(system, str):
+        return {"role": "system", "content": system}
+    row: ModelMessage = {"role": "system", "content": system.text}
+    if system.provider_options:
+        row["providerOptions"] = dict(system.provider_options)
+    return row
 
 
 def _without_approvals(message: ModelMessage) -> ModelMessage | None:

@@ -20,6 +20,7 @@ from chatrt.generate.stop import StopCondition, is_met, step_count_is
 from chatrt.ids import Ids, RandomIds
 from chatrt.models import Model, ModelPart, ModelRequest, ToolSpec, resolve_model
 from chatrt.models.usage import Usage
+from chatrt.prompt import SystemPrompt
 from chatrt.tools import Tool, tool_map
 from chatrt.ui import ModelMessage, UIMessageChunk
 
@@ -67,7 +68,8 @@ class _Plan:
 
     model: Model
     tools: Mapping[str, Tool]
-    system: str | None
+    system: str | SystemPrompt | None
+    system_provider_options: Mapping[str, Any] | None
     settings: Mapping[str, Any]
     stop_when: StopCondition | Sequence[StopCondition]
     prepare_step: PrepareStep | None
@@ -79,7 +81,8 @@ def stream_text(
     model: str | Model,
     messages: Sequence[ModelMessage],
     *,
-    system: str | None = None,
+    system: str | SystemPrompt | None = None,
+    system_provider_options: Mapping[str, Any] | None = None,
     tools: Tools = (),
     stop_when: StopCondition | Sequence[StopCondition] | None = None,
     prepare_step: PrepareStep | None = None,
@@ -103,7 +106,9 @@ def stream_text(
     Args:
         model: A litellm name or a model.
         messages: What was said; the model messages of `turn.messages` or `convert_to_model_messages`.
-        system: The system text.
+        system: The system text, or `turn.prompt`, whose settings hold where others say nothing.
+        system_provider_options: What a provider is told about the system text, instead of what a prompt says itself:
+            `cache_control()` for instance.
         tools: What the model may call.
         stop_when: Conditions on the steps so far, looked at while tools were called; 20 steps if left out.
         prepare_step: Called before each step with the keywords `step_number`, `steps`, `messages` and `model`; may
@@ -136,6 +141,7 @@ def stream_text(
         model=resolve_model(model),
         tools=tool_map(tools),
         system=system,
+        system_provider_options=system_provider_options,
         settings=model_settings,
         stop_when=step_count_is(20) if stop_when is None else stop_when,
         prepare_step=prepare_step,
@@ -263,19 +269,35 @@ class TextStream:
         """Prepare the next step; the returned context is the model call."""
         shown = await self._cross_boundary()
         plan, messages = await self._prepare_step(shown)
-        prompt = build_prompt(self._system, messages)
+        prompt = build_prompt(self._system_prompt, messages)
         request = ModelRequest(
             messages=prompt,
             tools=[
-                ToolSpec(name=tool.name, description=tool.description, input_schema=tool.input_schema)
+                ToolSpec(
+                    name=tool.name,
+                    description=tool.description,
+                    input_schema=tool.input_schema,
+                    provider_options=tool.provider_options,
+                )
                 for tool in plan.tools.values()
             ],
-            settings=plan.settings,
+            settings={**self._prompt_settings, **plan.settings},
         )
         recorder = StepRecorder(
             number=len(self.steps), model=plan.model.name, prompt=prompt, tools=plan.tools, options=plan.options
         )
         return recorder, _call_model(plan.model, request, plan.transform)
+
+    @property
+    def _system_prompt(self) -> str | SystemPrompt | None:
+        system, options = self._system, self._plan.system_provider_options
+        if system is None or options is None:
+            return system
+        return replace(SystemPrompt(system) if isinstance(system, str) else system, provider_options=options)
+
+    @property
+    def _prompt_settings(self) -> Mapping[str, Any]:
+        return self._system.settings if isinstance(self._system, SystemPrompt) else {}
 
     async def _cross_boundary(self) -> list[ModelMessage]:
         """Return what the next model call is shown."""

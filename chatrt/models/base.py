@@ -36,11 +36,12 @@ ModelPart = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSpec:
-    """A tool as a model sees it: a name, a description, and the JSON schema of its input."""
+    """A tool as a model sees it: a name, a description, the JSON schema of its input, and options by provider."""
 
     name: str
     description: str
     input_schema: Mapping[str, Any]
+    provider_options: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from chatrt.errors import ModelResponseError, ModelUnavailableError
 from chatrt.models.base import ModelPart, ModelRequest
+from chatrt.models.litellm_cache import limit_breakpoints
 from chatrt.models.litellm_chunks import ChunkAssembler
 from chatrt.models.litellm_messages import provider_family, to_litellm, tool_definitions
 from chatrt.models.litellm_upstream import Upstream, load_litellm
@@ -93,9 +94,12 @@ class LiteLLMModel:
         return provider_family(provider, model)
 
     def _arguments(self, request: ModelRequest, settings: dict[str, Any], family: str) -> dict[str, Any]:
-        tools = [*tool_definitions(request.tools), *(settings.pop("tools", None) or ())]
+        given: Iterable[Mapping[str, Any]] = settings.pop("tools", None) or ()
+        tools = [*tool_definitions(request.tools, provider=family), *(dict(tool) for tool in given)]
+        rows = to_litellm(request.messages, provider=family)
+        limit_breakpoints(rows, tools)
         arguments = {**settings, "model": self._name, "stream": True}
-        arguments["messages"] = to_litellm(request.messages, provider=family)
+        arguments["messages"] = rows
         if tools:
             arguments["tools"] = tools
         return arguments

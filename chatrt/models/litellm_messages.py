@@ -6,7 +6,8 @@
     tool       one row for each result; its output as a text, or as parts when it holds images or files
 
 Approval parts are the runtime's and no model's; tools that the provider ran itself, and files the assistant made, have
-no place in this form. A `cacheControl` in `providerOptions.anthropic` becomes `cache_control` where it stands.
+no place in this form. A `cacheControl` in `providerOptions.anthropic` becomes `cache_control` where it stands, for the
+models of Anthropic; on a whole message it stands for the last part of it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def to_litellm(messages: Sequence[ModelMessage], *, provider: str | None = None)
         options = message.get("providerOptions")
         match message["role"]:
             case "system":
-                rows.append({"role": "system", "content": _cached_text(content, options)})
+                rows.append({"role": "system", "content": _cached_text(content, options, provider)})
             case "user":
                 rows += _user(content, options, provider)
             case "assistant":
@@ -55,15 +56,14 @@ def to_litellm(messages: Sequence[ModelMessage], *, provider: str | None = None)
     return rows
 
 
-def tool_definitions(tools: Sequence[ToolSpec]) -> list[Row]:
-    """Turn tools into the function tools of a chat-completions request."""
-    return [
-        {
-            "type": "function",
-            "function": {"name": tool.name, "description": tool.description, "parameters": dict(tool.input_schema)},
-        }
-        for tool in tools
-    ]
+def tool_definitions(tools: Sequence[ToolSpec], *, provider: str | None = None) -> list[Row]:
+    """Turn tools into the function tools of a chat-completions request; `provider` as for `to_litellm`."""
+    return [_tool_definition(tool, provider) for tool in tools]
+
+
+def _tool_definition(tool: ToolSpec, provider: str | None) -> Row:
+    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.input_schema)}
+    return _with_cache({"type": "function", "function": function}, tool.provider_options, provider)
 
 
 def provider_family(provider: str, model: str) -> str:
@@ -85,16 +85,16 @@ def provider_family(provider: str, model: str) -> str:
 
 def _user(content: Any, options: Any, provider: str | None) -> list[Row]:
     if isinstance(content, str):
-        return [{"role": "user", "content": _cached_text(content, options)}] if content else []
+        return [{"role": "user", "content": _cached_text(content, options, provider)}] if content else []
     parts: list[Row] = []
     for part in content:
         if part["type"] == "text" and part["text"]:
-            parts.append(_with_cache({"type": "text", "text": part["text"]}, part.get("providerOptions")))
+            parts.append(_with_cache({"type": "text", "text": part["text"]}, part.get("providerOptions"), provider))
         elif part["type"] == "file":
-            parts.append(_with_cache(_file(part, provider), part.get("providerOptions")))
+            parts.append(_with_cache(_file(part, provider), part.get("providerOptions"), provider))
     if not parts:
         return []
-    _with_cache(parts[-1], options)
+    _with_cache(parts[-1], options, provider)
     if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
         return [{"role": "user", "content": parts[0]["text"]}]
     return [{"role": "user", "content": parts}]
@@ -102,7 +102,7 @@ def _user(content: Any, options: Any, provider: str | None) -> list[Row]:
 
 def _assistant(content: Any, options: Any, provider: str | None) -> list[Row]:
     if isinstance(content, str):
-        return [{"role": "assistant", "content": _cached_text(content, options)}] if content else []
+        return [{"role": "assistant", "content": _cached_text(content, options, provider)}] if content else []
     texts: list[Row] = []
     calls: list[Row] = []
     blocks: list[Row] = []
@@ -110,7 +110,7 @@ def _assistant(content: Any, options: Any, provider: str | None) -> list[Row]:
     for part in content:
         kind = part["type"]
         if kind == "text" and part["text"]:
-            texts.append(_with_cache({"type": "text", "text": part["text"]}, part.get("providerOptions")))
+            texts.append(_with_cache({"type": "text", "text": part["text"]}, part.get("providerOptions"), provider))
         elif kind == "tool-call" and not part.get("providerExecuted"):
             calls.append(_call(part, provider))
         elif kind == "reasoning":
@@ -121,7 +121,9 @@ def _assistant(content: Any, options: Any, provider: str | None) -> list[Row]:
                 plain.append(part["text"])
     if not (texts or calls or blocks):
         return []
-    row: Row = {"role": "assistant", "content": _joined(texts, options)}
+    if calls or texts:
+        _with_cache((calls or texts)[-1], options, provider)
+    row: Row = {"role": "assistant", "content": _joined(texts)}
     if calls:
         row["tool_calls"] = calls
     if blocks:
@@ -142,18 +144,17 @@ def _tool(content: Any, options: Any, provider: str | None) -> list[Row]:
             "name": part["toolName"],
             "content": _output(part["output"], provider),
         }
-        rows.append(_with_cache(row, part.get("providerOptions")))
+        options_of_output = part.get("providerOptions") or part["output"].get("providerOptions")
+        rows.append(_with_cache(row, options_of_output, provider))
     if rows:
-        _with_cache(rows[-1], options)
+        _with_cache(rows[-1], options, provider)
     return rows
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 
-def _joined(texts: list[Row], options: Any) -> Any:
-    if _cache_control(options) is not None and texts:
-        _with_cache(texts[-1], options)
+def _joined(texts: list[Row]) -> Any:
     if any("cache_control" in part for part in texts):
         return texts
     return "".join(part["text"] for part in texts) or None
@@ -168,7 +169,7 @@ def _call(part: Mapping[str, Any], provider: str | None) -> Row:
     signature = _signed(part, "google", provider).get("thoughtSignature")
     if signature:
         call["provider_specific_fields"] = {"thought_signature": signature}
-    return _with_cache(call, part.get("providerOptions"))
+    return _with_cache(call, part.get("providerOptions"), provider)
 
 
 def _arguments(value: Any) -> str:
@@ -274,21 +275,23 @@ def _option(options: Any, provider: str, name: str) -> Any:
     return _mapping(_mapping(options).get(provider)).get(name)
 
 
-def _cache_control(options: Any) -> Any:
+def _cache_control(options: Any, provider: str | None) -> Any:
+    if provider not in (None, "anthropic"):
+        return None
     return _option(options, "anthropic", "cacheControl") or _option(options, "anthropic", "cache_control")
 
 
-def _with_cache(row: Row, options: Any) -> Row:
-    control = _cache_control(options)
+def _with_cache(row: Row, options: Any, provider: str | None) -> Row:
+    control = _cache_control(options, provider)
     if control is not None:
         row["cache_control"] = control
     return row
 
 
-def _cached_text(text: str, options: Any) -> Any:
-    if _cache_control(options) is None:
+def _cached_text(text: str, options: Any, provider: str | None) -> Any:
+    if _cache_control(options, provider) is None:
         return text
-    return [_with_cache({"type": "text", "text": text}, options)]
+    return [_with_cache({"type": "text", "text": text}, options, provider)]
 
 
 def _json(value: Any) -> str:
