@@ -27,7 +27,10 @@ from chatrt.hooks import (
 from chatrt.mcp import MCPTools, mcp_server, mcp_tools
 from chatrt.models import FunctionModel, LiteLLMModel, Model, ScriptedModel, Usage, to_litellm
 from chatrt.pending_messages import PendingBatch, PendingMessage, PendingMessages
+from chatrt.prompt import Prompt, SystemPrompt
+from chatrt.prompt_cache import cache_control, cache_last_message, cache_last_tool
 from chatrt.run_control import RunControl, current_run
+from chatrt.run_locals import Local, local, local_values
 from chatrt.runtime import Session, SessionManager, session_writer
 from chatrt.server import create_app
 from chatrt.serving import ServedSession, ServedTurn
@@ -56,6 +59,7 @@ __all__ = [
     "History",
     "HydrateMessagesEvent",
     "LiteLLMModel",
+    "Local",
     "MCPTools",
     "Model",
     "ModelMessage",
@@ -65,6 +69,7 @@ __all__ = [
     "PipeResult",
     "PreloadEvent",
     "PrepareMessagesEvent",
+    "Prompt",
     "PublicError",
     "RecoveryBootEvent",
     "RecoveryPlan",
@@ -78,6 +83,7 @@ __all__ = [
     "Skill",
     "SummarizedEvent",
     "SuspendEvent",
+    "SystemPrompt",
     "TextStream",
     "Tool",
     "ToolContext",
@@ -92,12 +98,17 @@ __all__ = [
     "ValidateMessagesEvent",
     "__version__",
     "agent_tool",
+    "cache_control",
+    "cache_last_message",
+    "cache_last_tool",
     "create_app",
     "current_run",
     "current_tool",
     "current_turn",
     "has_tool_call",
     "load_skills",
+    "local",
+    "local_values",
     "mcp_server",
     "mcp_tools",
     "overlay_tools",

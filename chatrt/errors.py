@@ -46,6 +46,7 @@
     +-- TurnInterruptedError        turn-interrupted      503  the run that served a turn died
     +-- UIMessageStreamError        message-stream        500  chunks that contradict each other
     +-- MessageConversionError      message-conversion    500
+    +-- UnstorableLocalError        unstorable-local      500  the durable value of a local is not JSON
     +-- ToolError                   tool-error            500
     |   +-- InvalidToolInputError   invalid-tool-input    400
     |   +-- NoSuchToolError         no-such-tool          400
@@ -501,6 +502,17 @@ class MessageConversionError(ChatrtError):
     """A UI message cannot be shown to a model."""
 
     code = "message-conversion"
+
+
+class UnstorableLocalError(ChatrtError):
+    """The durable value of a local cannot be written as JSON, or not be read again; nothing of it was stored."""
+
+    code = "unstorable-local"
+
+    def __init__(self, local_id: str, reason: str) -> None:
+        super().__init__(f"local {local_id!r} cannot be stored: {reason}")
+        self.local_id = local_id
+        self.reason = reason
 
 
 class ToolError(ChatrtError):

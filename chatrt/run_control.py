@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 
 from chatrt.compaction import CompactionLayer, CompactResult, Summarize
 from chatrt.errors import UsageError
+from chatrt.prompt import Prompt, SystemPrompt
 from chatrt.stores import Parent
 from chatrt.ui import ModelMessage
 
@@ -107,6 +108,41 @@ class RunControl(Protocol):
 
         Raises:
             UsageError: If the run is over.
+        """
+        ...
+
+    @property
+    def prompt(self) -> SystemPrompt:
+        """The system prompt of the session.
+
+        Raises:
+            UsageError: If none was set.
+        """
+        ...
+
+    def find_prompt(self) -> SystemPrompt | None:
+        """Return the system prompt of the session, or None."""
+        ...
+
+    def set_prompt(
+        self,
+        prompt: str | Prompt | SystemPrompt,
+        /,
+        *,
+        provider_options: Mapping[str, Any] | None = None,
+        cache: bool = False,
+        **variables: Any,
+    ) -> None:
+        """Give the session its system prompt: for this run and all later ones, committed with the turn or action.
+
+        Args:
+            prompt: A text, or a prompt, which is rendered now.
+            provider_options: What a provider is told about it, instead of what the prompt says itself.
+            cache: Short for `provider_options=cache_control()`.
+            **variables: The values of a `Prompt`'s variables.
+
+        Raises:
+            UsageError: If the variables are not those of the prompt, or something of it is not JSON.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +13,7 @@ from chatrt.compaction import CompactionLayer, CompactResult, Summarize
 from chatrt.errors import UsageError
 from chatrt.history import History
 from chatrt.models import Usage
+from chatrt.prompt import Prompt, SystemPrompt
 from chatrt.run_control import RunControl
 from chatrt.stores import Parent
 from chatrt.tools import Tool
@@ -189,6 +190,29 @@ class Turn(Generic[ClientDataT]):
     def defer(self, work: Awaitable[Any] | Callable[[], Any]) -> None:
         """Run something beside the answer; see `RunControl`."""
         self.control.defer(work)
+
+    # --- the prompt
+
+    @property
+    def prompt(self) -> SystemPrompt:
+        """The system prompt of the session; `UsageError` if none was set."""
+        return self.control.prompt
+
+    def find_prompt(self) -> SystemPrompt | None:
+        """Return the system prompt of the session, or None."""
+        return self.control.find_prompt()
+
+    def set_prompt(
+        self,
+        prompt: str | Prompt | SystemPrompt,
+        /,
+        *,
+        provider_options: Mapping[str, Any] | None = None,
+        cache: bool = False,
+        **variables: Any,
+    ) -> None:
+        """Give the session its system prompt, for this run and all later ones; see `RunControl`."""
+        self.control.set_prompt(prompt, provider_options=provider_options, cache=cache, **variables)
 
 
 _current: ContextVar[Turn[Any] | None] = ContextVar("chatrt_turn", default=None)

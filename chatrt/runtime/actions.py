@@ -29,8 +29,7 @@ class ActionWork(Work):
         A handler that fails changes nothing (D20). Once it has returned its changes stand, also when the stream it
         returned fails later: what was shown of it is kept (D21).
         """
-        history = self.context.history
-        checkpoint, compactions = history.checkpoint(), self.context.state.layers.compactions
+        checkpoint = self.context.checkpoint()
 
         async def handle() -> Any:
             answer = await self._handle()
@@ -46,8 +45,7 @@ class ActionWork(Work):
         else:
             outcome = Stopped(self.stop_reason) if self.stop_signal.is_set() else Completed()
         if not self.handled:
-            history.restore(checkpoint)
-            self.context.state.layers = self.context.state.layers.with_compactions(compactions)
+            self.context.restore(checkpoint)
         return outcome
 
     async def _handle(self) -> Any:

@@ -9,9 +9,12 @@ from typing import Any, cast
 from chatrt.agent import ChatAgent
 from chatrt.clock import Clock
 from chatrt.codec import dumps
+from chatrt.compaction import CompactionLayer
 from chatrt.errors import ChatrtError, InvalidMessageError
-from chatrt.history import History
+from chatrt.history import History, HistoryCheckpoint
 from chatrt.ids import Ids
+from chatrt.prompt import SystemPrompt
+from chatrt.run_values import ValuesCheckpoint
 from chatrt.runtime.arrivals import Arrivals
 from chatrt.runtime.background import Background
 from chatrt.runtime.control import Control
@@ -21,6 +24,16 @@ from chatrt.runtime.prompt_layers import PromptLayers
 from chatrt.runtime.state import DurableState
 from chatrt.stores import Commit, NewRecord, Record
 from chatrt.turn import Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class ContextCheckpoint:
+    """A moment to return to; made by `RunContext.checkpoint`."""
+
+    history: HistoryCheckpoint
+    locals: ValuesCheckpoint
+    prompt: SystemPrompt | None
+    compactions: tuple[CompactionLayer, ...]
 
 
 @dataclass(kw_only=True)
@@ -40,6 +53,7 @@ class RunContext:
         on_turn_start: Told when a turn's answer begins.
         background: What runs beside the answers.
         saved_layers: The prompt layers as they were committed last.
+        saved_prompt: The system prompt likewise.
     """
 
     chat_id: str
@@ -65,25 +79,51 @@ class RunContext:
     in_cursor: int = 0
     background: Background = field(init=False)
     saved_layers: PromptLayers = field(init=False)
+    saved_prompt: SystemPrompt | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.background = self.control.background = Background(self.chat_id, self.state, self.clock)
-        self.saved_layers = self.state.layers
-
-    @property
-    def has_new_layers(self) -> bool:
-        """Whether the prompt layers are others than those that were committed last."""
-        return self.saved_layers is not self.state.layers
+        self._mark_saved()
 
     def find_unstorable(self) -> Exception | None:
-        """Say why the history's changes cannot be stored, if application code left what is no message in it."""
+        """Say why what changed cannot be stored, if application code left what is no message, or a local no JSON."""
         try:
             for node in self.history.changes().nodes:
                 _check_shape(node.message)
                 dumps(node.message)
         except ChatrtError as error:
             return error
-        return None
+        return self.control.locals.find_unstorable()
+
+    def checkpoint(self) -> ContextCheckpoint:
+        """Return the present moment for `restore`."""
+        state = self.state
+        return ContextCheckpoint(
+            self.history.checkpoint(), self.control.locals.checkpoint(), state.prompt, state.layers.compactions
+        )
+
+    def restore(self, checkpoint: ContextCheckpoint) -> None:
+        """Undo what application code did to the session since `checkpoint`."""
+        self.history.restore(checkpoint.history)
+        self.control.locals.restore(checkpoint.locals)
+        self.state.prompt = checkpoint.prompt
+        self.state.layers = self.state.layers.with_compactions(checkpoint.compactions)
+
+    async def take_back(self) -> None:
+        """Make the history and the durable values of locals what is stored."""
+        self.control.locals.forget_changes()
+        await self.forget_changes()
+
+    @property
+    def has_new_state(self) -> bool:
+        """Whether application code changed what is kept beside the messages: prompt layers, the prompt, locals."""
+        state = self.state
+        changed = self.saved_layers is not state.layers or self.saved_prompt is not state.prompt
+        return changed or self.control.locals.have_changed
+
+    def _mark_saved(self) -> None:
+        self.saved_layers, self.saved_prompt = self.state.layers, self.state.prompt
+        self.control.locals.mark_saved(self.state.locals)
 
     async def commit(self, records: list[NewRecord], *, trim_to: int = 0) -> int:
         """Write the history's changes, the state, the cursor and these records as one; returns the last `.out` seq."""
@@ -92,7 +132,8 @@ class RunContext:
         self.state.settled = [seq for seq in self.state.settled if seq > in_cursor]
         if self.state.layers.injected:
             self.state.layers = self.state.layers.pruned(self.history.all())
-        self.saved_layers = self.state.layers
+        self.state.locals = self.control.locals.to_json()
+        self._mark_saved()
         commit = Commit(
             records=records,
             nodes=changes.nodes,

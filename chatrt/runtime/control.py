@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from chatrt.agent import ChatAgent
 from chatrt.compaction import CompactionLayer, CompactResult, Summarize
 from chatrt.errors import UsageError
+from chatrt.prompt import Prompt, SystemPrompt, to_system_prompt
+from chatrt.run_values import LocalValues
 from chatrt.runtime.background import Background
+from chatrt.runtime.state import DurableState
 from chatrt.stores import SessionRow
 from chatrt.ui import ModelMessage
 
@@ -29,6 +32,7 @@ class Control:
         run_id: The run.
         agent: Whose defaults hold.
         sessions: The session manager.
+        state: The session's durable state, which keeps its prompt.
         on_change: Called when a run that waits has to look again.
 
     Attributes:
@@ -38,10 +42,18 @@ class Control:
         upgrading: Whether that is because newer code is to go on.
         background: What runs beside the answers; there from the boot of the run on.
         compactor: Of the work at hand, or of the last; None as long as nothing was served.
+        locals: The values that locals have in this run.
     """
 
     def __init__(
-        self, row: SessionRow, run_id: str, agent: ChatAgent, sessions: Any, on_change: Callable[[], None]
+        self,
+        row: SessionRow,
+        run_id: str,
+        agent: ChatAgent,
+        sessions: Any,
+        *,
+        state: DurableState,
+        on_change: Callable[[], None],
     ) -> None:
         self.chat_id = row.key.chat_id
         self.tenant = row.key.tenant
@@ -50,6 +62,8 @@ class Control:
         self.agent = agent
         self.sessions = sessions
         self._on_change = on_change
+        self.locals = LocalValues(state.locals)
+        self._state = state
         self.idle_timeout: float | None = None
         self.turn_timeout: float | None = None
         self.ending = False
@@ -91,3 +105,23 @@ class Control:
         if self.background is None:
             raise UsageError("the run has not begun")
         return self.background
+
+    @property
+    def prompt(self) -> SystemPrompt:
+        if self._state.prompt is None:
+            raise UsageError("no prompt was set in this session")
+        return self._state.prompt
+
+    def find_prompt(self) -> SystemPrompt | None:
+        return self._state.prompt
+
+    def set_prompt(
+        self,
+        prompt: str | Prompt | SystemPrompt,
+        /,
+        *,
+        provider_options: Mapping[str, Any] | None = None,
+        cache: bool = False,
+        **variables: Any,
+    ) -> None:
+        self._state.prompt = to_system_prompt(prompt, variables, provider_options=provider_options, cache=cache)

@@ -129,9 +129,9 @@ async def tell_turn_complete(
         logger.exception("on_turn_complete failed in chat %s; the turn stays as it was", context.chat_id)
     problem = context.find_unstorable()
     if problem is not None:
-        logger.error("on_turn_complete made a history that cannot be stored; it is dropped", exc_info=problem)
-        await context.forget_changes()
-    if context.history.changes():
+        logger.error("what on_turn_complete left cannot be stored; it is dropped", exc_info=problem)
+        await context.take_back()
+    if context.history.changes() or context.has_new_state:
         await context.commit([])
 
 
@@ -195,7 +195,7 @@ def _keep_answer(work: Work, response: Response, outcome: Outcome, before: UIMes
 
 async def _take_back(work: Work) -> None:
     """Forget what was made of the history, but for the message that came in."""
-    await work.context.forget_changes()
+    await work.context.take_back()
     work.context.arrivals.put_back(work.context.injected)
     work.context.injected.clear()
     if isinstance(work, TurnWork):

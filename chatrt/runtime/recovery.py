@@ -138,13 +138,13 @@ async def _ask_for_plan(work: TurnWork, settled: list[UIMessage]) -> RecoveryPla
         pending_tool_calls=_pending(raw),
         response=response,
     )
-    checkpoint = context.history.checkpoint()
+    checkpoint = context.checkpoint()
     try:
         plan = await call(hook, event) or RecoveryPlan()
         return _checked(plan, {message["id"] for message in in_flight})
     except Exception:
         logger.exception("on_recovery_boot failed in chat %s; it goes on as without the hook", context.chat_id)
-        context.history.restore(checkpoint)
+        context.restore(checkpoint)
         return RecoveryPlan()
 
 

@@ -17,6 +17,7 @@ from chatrt.errors import StaleEpochError, StoreError
 from chatrt.history import History
 from chatrt.ids import Ids
 from chatrt.run_control import enter_run
+from chatrt.run_values import enter_values
 from chatrt.runtime.actions import ActionWork, SwitchWork
 from chatrt.runtime.after_answer import after_answer
 from chatrt.runtime.arrivals import Arrivals
@@ -126,6 +127,7 @@ class Run:
             self._context.writer.abandon()
             self._live.running = None
             enter_run(None)
+            enter_values(None)
 
     def drain(self) -> None:
         """End after the work at hand; what waits behind it is another run's."""
@@ -146,8 +148,9 @@ class Run:
         state = DurableState.from_json(snapshot.state)
         resumed = is_resumable(state, self._clock.now())
         run_id = state.run_id if resumed else self._ids.new("run")
-        control = Control(live.row, run_id, live.agent, self._sessions, self._arrived.set)
+        control = Control(live.row, run_id, live.agent, self._sessions, state=state, on_change=self._arrived.set)
         enter_run(control)
+        enter_values(control.locals)
         self._arrivals = Arrivals(
             live, state, in_cursor=snapshot.in_cursor, arrived=self._arrived, on_received=self._on_received
         )
@@ -237,7 +240,7 @@ class Run:
 
     async def _settle_strays(self) -> None:
         """Commit what no turn does: that a stop had nothing to end, and what the background has left."""
-        if self._arrivals.settled_up_to > self._context.in_cursor or self._context.has_new_layers:
+        if self._arrivals.settled_up_to > self._context.in_cursor or self._context.has_new_state:
             await self._context.commit([])
 
     async def _wait_for_arrival(self) -> bool:
@@ -369,7 +372,7 @@ class Run:
         if self._arrivals.queue or self._live.arrived.is_set():
             return False
         self._context.background.end()
-        if changed or settled > self._context.in_cursor or self._context.has_new_layers:
+        if changed or settled > self._context.in_cursor or self._context.has_new_state:
             await self._context.commit([])
         return await self._release(settled)
 

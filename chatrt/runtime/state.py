@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from chatrt.models import Usage
+from chatrt.prompt import SystemPrompt
 from chatrt.runtime.prompt_layers import PromptLayers
 
 Phase = Literal["preload", "turn"]
@@ -50,6 +51,8 @@ class DurableState:
         total_usage: Of all turns (D10).
         last_usage: Of the last turn that reported any.
         layers: What stands in the prompts beside the messages: summaries (D9), background messages.
+        prompt: The system prompt, once one was set.
+        locals: The durable values, JSON by the ids of their locals.
     """
 
     chat_started: bool = False
@@ -64,11 +67,13 @@ class DurableState:
     total_usage: Usage = field(default_factory=Usage)
     last_usage: Usage | None = None
     layers: PromptLayers = field(default_factory=PromptLayers)
+    prompt: SystemPrompt | None = None
+    locals: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> DurableState:
         """Read what `to_json` wrote; `{}` is a session that nothing was committed to."""
-        last_usage = value.get("lastUsage")
+        last_usage, prompt = value.get("lastUsage"), value.get("prompt")
         return cls(
             chat_started=value.get("chatStarted", False),
             runs=value.get("runs", 0),
@@ -82,6 +87,8 @@ class DurableState:
             total_usage=Usage.from_json(value.get("totalUsage", {})),
             last_usage=None if last_usage is None else Usage.from_json(last_usage),
             layers=PromptLayers.from_json(value.get("layers", {})),
+            prompt=None if prompt is None else SystemPrompt.from_json(prompt),
+            locals=dict(value.get("locals", {})),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -106,6 +113,10 @@ class DurableState:
         layers = self.layers.to_json()
         if layers:
             value["layers"] = layers
+        if self.prompt is not None:
+            value["prompt"] = self.prompt.to_json()
+        if self.locals:
+            value["locals"] = self.locals
         return value
 
     def add_usage(self, usage: Usage | None) -> None:
