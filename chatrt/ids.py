@@ -7,6 +7,9 @@ from typing import Protocol
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
+_LENGTH = 16
+_HOW_MANY = len(ALPHABET) ** _LENGTH
+
 
 class Ids(Protocol):
     """Makes ids that never repeat within one deployment."""
@@ -20,7 +23,13 @@ class RandomIds:
     """Ids with 95 random bits, safe to show, to sort into URLs and to use across processes."""
 
     def new(self, prefix: str) -> str:
-        return f"{prefix}_{''.join(secrets.choice(ALPHABET) for _ in range(16))}"
+        # One draw, and its digits: to draw every letter by itself takes five times as long.
+        rest = secrets.randbelow(_HOW_MANY)
+        letters: list[str] = []
+        for _ in range(_LENGTH):
+            rest, digit = divmod(rest, len(ALPHABET))
+            letters.append(ALPHABET[digit])
+        return f"{prefix}_{''.join(letters)}"
 
 
 class CountingIds:
