@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from chatrt.clock import ManualClock, SystemClock
-from chatrt.ids import CountingIds, RandomIds
 
 
 async def test_sleepers_wake_in_order_when_their_time_has_come():
@@ -73,18 +72,3 @@ async def test_the_system_clock_goes_on():
     await clock.sleep(0)
 
     assert clock.monotonic() >= before
-
-
-def test_random_ids_do_not_repeat():
-    """Fresh ids differ and carry their prefix."""
-    ids = {RandomIds().new("msg") for _ in range(1000)}
-
-    assert len(ids) == 1000
-    assert all(fresh.startswith("msg_") for fresh in ids)
-
-
-def test_counting_ids_count_for_each_prefix():
-    """Ids for tests are predictable."""
-    ids = CountingIds()
-
-    assert [ids.new("a"), ids.new("b"), ids.new("a")] == ["a_1", "b_1", "a_2"]

@@ -13,6 +13,7 @@ from chatrt import codec
 from chatrt.clock import ManualClock
 from chatrt.errors import StoreUnavailableError
 from chatrt.server import Limits
+from chatrt.server.streams import OpenStreams
 from chatrt.stores import MemoryStore, NewRecord, SessionKey
 from tests.server.kit import Feed, Kit, user
 
@@ -168,6 +169,66 @@ async def test_a_reader_that_takes_nothing_is_cut_off(make_kit):
             await asyncio.sleep(0)
     sock.close()
     assert outbox.last_seq > 0
+
+
+class Stalled:
+    """A connection that takes the headers and then only what a test lets through; a stream that writes to it."""
+
+    def __init__(self, *frames: bytes) -> None:
+        self.streams = OpenStreams(clock=ManualClock(), limits=Limits(), heartbeat=0.001)
+        self.began: dict[str, float] = {}
+        self.writes = {"data": asyncio.Event(), "heartbeat": asyncio.Event()}
+        self.taken = asyncio.Event()
+        self._frames = frames
+
+    async def _source(self):
+        for frame in self._frames:
+            yield frame
+        await asyncio.Event().wait()
+
+    async def _receive(self):
+        await asyncio.Event().wait()
+
+    async def _send(self, message):
+        if message["type"] == "http.response.start" or not message["body"]:
+            return
+        kind = "heartbeat" if message["body"].startswith(b":") else "data"
+        self.began.setdefault(kind, asyncio.get_running_loop().time())
+        self.writes[kind].set()
+        await self.taken.wait()
+
+    async def __aenter__(self):
+        self.stream = self.streams.open(
+            self._source(), headers={}, when_cut="close", expires_at=None, on_end=self.taken.set
+        )
+        scope = {"type": "http", "method": "GET", "asgi": {"spec_version": "2.4"}}
+        self.response = asyncio.create_task(self.stream(scope, self._receive, self._send))
+        return self
+
+    async def __aexit__(self, *exception):
+        self.stream.cut()
+        await self.response
+
+
+async def test_a_heartbeat_behind_a_stalled_write_gives_no_more_time():
+    """The time of a stalled reader runs from the write it did not take, however many heartbeats wait behind it."""
+    async with Stalled(b"data: x\n\n") as stalled:
+        await stalled.writes["data"].wait()
+        since = stalled.stream.sending_since
+        await stalled.writes["heartbeat"].wait()
+        assert stalled.stream.sending_since == since
+        assert since is not None
+        assert since <= stalled.began["data"] < stalled.began["heartbeat"]
+
+
+async def test_a_heartbeat_that_is_not_taken_counts_too():
+    """A reader that stalls while nothing is said has its time measured by the heartbeat; taking it ends that."""
+    async with Stalled() as stalled:
+        await stalled.writes["heartbeat"].wait()
+        assert stalled.stream.sending_since is not None
+        stalled.taken.set()
+        while stalled.stream.sending_since is not None:
+            await asyncio.sleep(0)
 
 
 # --- the end of a server
