@@ -35,6 +35,9 @@ def read_options(options: argparse.Namespace) -> Listening:
     logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s:     %(name)s: %(message)s")
     for noisy in ("httpx", "httpcore", "sse_starlette", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    if options.log_level != "debug":
+        # A line for each model call, and a second one that it prints itself: for who looks for a bug.
+        logging.getLogger("LiteLLM").setLevel(logging.WARNING)
     host = options.host or os.environ.get("CHATRT_HOST") or "127.0.0.1"
     return Listening(host, _read_port(options.port), options.log_level)
 

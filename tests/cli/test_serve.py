@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from chatrt.client import AgentChat
+from tests.models.provider import openai_wire
+from tests.models.provider.server import ProviderServer
 
 KEY = "k" * 32
 PLAYBOOK = "chatrt.testing.playbook:app"
@@ -172,3 +174,27 @@ async def test_dev_refuses_other_machines(chatrt):
     done = await chatrt.run("dev", "agent_file.py", "--host", "0.0.0.0")
     assert done.code == 2
     assert "CHATRT_SECRET_KEY" in done.err
+
+
+CALLING = """
+from chatrt import ChatAgent, LiteLLMModel, stream_text
+
+model = LiteLLMModel("openai/gpt-4o-mini", api_base="{url}", api_key="k")
+calling = ChatAgent("calling", run=lambda turn: stream_text(model, turn.messages))
+"""
+
+
+async def test_a_model_call_is_no_line_in_the_log(chatrt):
+    """litellm says a line with each call, on two ways at once; a server's log at its usual level has none of it."""
+    provider = ProviderServer().start()
+    try:
+        provider.play(openai_wire.text("hi"), openai_wire.finish(), openai_wire.DONE)
+        (chatrt.folder / "calling.py").write_text(CALLING.format(url=provider.url))
+        process, url = await chatrt.serve("calling.py", PYTHONWARNINGS="ignore")
+        async with AgentChat("calling", base_url=url) as chat:
+            assert await chat.send_message("hi").text() == "hi"
+        process.send_signal(signal.SIGTERM)
+        out, err = await process.communicate()
+    finally:
+        provider.close()
+    assert b"LiteLLM" not in out + err
