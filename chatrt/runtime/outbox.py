@@ -41,6 +41,7 @@ class Outbox:
         self._buffer: list[Record] = []
         self._buffer_bytes = 0
         self._last_seq: int | None = None
+        self._in_doubt = False
         self._waiting: set[asyncio.Future[None]] = set()
         self._readers = 0
         self._ended = False
@@ -90,10 +91,14 @@ class Outbox:
             if self._last_seq is None or after > self._last_seq:
                 await self._look_up(after)
             while True:
+                while self._in_doubt:
+                    await self._look_up(cursor)
                 while cursor < (self._last_seq or 0):
                     batch = self._recent(cursor) or await self._stored(cursor)
                     cursor = batch[-1].seq
                     yield batch
+                if self._in_doubt:
+                    continue
                 if not live or self._ended:
                     return
                 # Nothing was awaited since the look at `_last_seq`, so no record can slip through here. One future for
@@ -128,10 +133,14 @@ class Outbox:
 
     def resume_from(self, last_seq: int) -> None:
         """Say how long the log is, as a run found it at its boot."""
+        self._in_doubt = False
         if last_seq != self._last_seq:
-            self._buffer.clear()
-            self._buffer_bytes = 0
-        self._last_seq = last_seq
+            self._grow_to(last_seq)
+
+    def look_again(self) -> None:
+        """Let readers ask the store how long the log is: a write failed, and it may have taken effect all the same."""
+        self._in_doubt = True
+        self._wake()
 
     def end(self) -> None:
         """Let live readers end once they have read everything; for good."""
@@ -142,14 +151,29 @@ class Outbox:
         self._readers -= 1
         if not self._readers:
             # Whoever comes next finds it in the store; many kept records would cost memory and long looks for garbage.
-            self._buffer = []
-            self._buffer_bytes = 0
+            self._empty()
+
+    def _empty(self) -> None:
+        self._buffer = []
+        self._buffer_bytes = 0
 
     async def _look_up(self, cursor: int) -> None:
-        page = await self._store.read_out(self._key, after=cursor, limit=1)
-        self._last_seq = max(page.last_seq, self.last_seq)
-        if cursor > self._last_seq:
-            raise CursorAheadError(cursor, self._last_seq)
+        self._in_doubt = False
+        try:
+            page = await self._store.read_out(self._key, after=cursor, limit=1)
+        except BaseException:
+            self._in_doubt = True
+            raise
+        if page.last_seq > self.last_seq or self._last_seq is None:
+            self._grow_to(page.last_seq)
+        if cursor > self.last_seq:
+            raise CursorAheadError(cursor, self.last_seq)
+
+    def _grow_to(self, last_seq: int) -> None:
+        """The log is longer than what was published here; the buffer has no holes, so it starts anew."""
+        self._empty()
+        self._last_seq = last_seq
+        self._wake()
 
     def _recent(self, cursor: int) -> list[Record]:
         if not self._buffer or cursor + 1 < self._buffer[0].seq:
@@ -235,10 +259,14 @@ class OutboxWriter:
             self._pending, self._pending_bytes = [], 0
             whole = replace(commit, records=records)
             at = self._flusher.clock.now()
-            first_seq = await self._flusher.insist(
-                lambda: self._flusher.store.commit(self.lease, whole, at=at),
-                lambda: self._flusher.find_written(self, len(records)),
-            )
+            try:
+                first_seq = await self._flusher.insist(
+                    lambda: self._flusher.store.commit(self.lease, whole, at=at),
+                    lambda: self._flusher.find_written(self, len(records)),
+                )
+            except BaseException:
+                self._outbox.look_again()
+                raise
             self.stored_seq += len(records)
             if records:
                 self._outbox.publish(first_seq, at, records)
@@ -280,6 +308,7 @@ class OutboxWriter:
         """End the run: it cannot write any more."""
         self._under_way = False
         self._failure = error
+        self._outbox.look_again()
         self._on_failure(error)
         self._announce()
 

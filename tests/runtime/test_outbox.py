@@ -157,6 +157,45 @@ async def test_what_is_pushed_together_is_stored_together():
     assert groups == [100]
 
 
+async def test_what_others_wrote_is_shown_when_a_run_finds_it():
+    """A reader that waits here is shown what another worker appended as soon as a run here has seen it."""
+    bench = await Bench().open()
+    bench.writer.push("chunk", b"1")
+    await bench.writer.flush()
+    reader = bench.outbox.read(1)
+    waiting = asyncio.ensure_future(anext(reader))
+    await asyncio.sleep(0)
+    await bench.store.append_out(bench.lease, [NewRecord("chunk", b"2"), NewRecord("chunk", b"3")], at=0.0)
+
+    bench.outbox.resume_from(3)
+
+    assert [(record.seq, record.body) for record in await waiting] == [(2, b"2"), (3, b"3")]
+    await reader.aclose()
+
+
+async def test_a_write_in_doubt_leaves_no_hole():
+    """What was stored and not published comes to every reader in its place, also where more was published behind it."""
+    bench = await Bench().open()
+    readers = [bench.outbox.read(0) for _ in range(3)]
+    waiting = [asyncio.ensure_future(anext(reader)) for reader in readers]
+    await asyncio.sleep(0)
+    bench.writer.push("chunk", b"1")
+    await bench.writer.flush()
+    assert [[record.body for record in await batch] for batch in waiting] == [[b"1"]] * 3
+    waiting = [asyncio.ensure_future(anext(reader)) for reader in readers]
+    await asyncio.sleep(0)
+    await bench.store.append_out(bench.lease, [NewRecord("chunk", b"2")], at=0.0)
+
+    bench.outbox.look_again()
+
+    assert [[record.body for record in await batch] for batch in waiting] == [[b"2"]] * 3
+    waiting = [asyncio.ensure_future(anext(reader)) for reader in readers]
+    bench.outbox.publish(3, 0.0, [NewRecord("chunk", b"3")])
+    assert [[record.body for record in await batch] for batch in waiting] == [[b"3"]] * 3
+    for reader in readers:
+        await reader.aclose()
+
+
 async def test_a_record_is_published_after_it_is_stored():
     """A reader sees nothing that the store does not have."""
     bench = await Bench().open()

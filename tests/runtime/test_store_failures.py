@@ -180,6 +180,19 @@ async def test_a_commit_that_took_effect_and_failed_is_not_made_twice(house: Hou
     assert [text for _, text in await chat.texts()] == ["a", "one", "b", "two"]
 
 
+@pytest.mark.parametrize("method", ["commit", "append_out_groups"])
+async def test_a_write_of_unknown_outcome_reaches_its_readers(house: House, store: TroubledStore, method: str):
+    """Whoever waits is shown what the store did write, also when the run that wrote it ended without learning of it."""
+    clock = ManualClock()
+    chat = await house.open(telling("one"), clock=clock)
+    store.fail(method, after=True)
+    store.fail("read_cursors", 12)
+
+    await settled_meanwhile(chat, clock, await chat.inbox.send_message(user("a")))
+
+    assert await completes(chat) == [1]
+
+
 async def test_chunks_that_were_stored_and_reported_lost_are_not_stored_twice(house: House, store: TroubledStore):
     """A group of chunks of unknown outcome is looked for before it is written again."""
     clock = ManualClock()
