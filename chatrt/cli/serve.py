@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import signal
 import socket
 from types import FrameType
@@ -54,6 +55,9 @@ async def _serve(app: Any, config: uvicorn.Config, grace: float) -> int:
     if sessions is not None:
         # Opened here first: a locked or broken store is then one sentence instead of a failed lifespan.
         await sessions.start()
+    # What is here by now stays until the end: the garbage collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
     await server.serve()
     return 0 if server.started else 1
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import sys
 from collections.abc import AsyncIterator, Collection, Mapping
+from functools import cache
 from types import AsyncGeneratorType
 from typing import Any, cast
 
@@ -47,11 +49,16 @@ async def close_litellm() -> None:
         await litellm.close_litellm_async_clients()
 
 
+@cache
 def _import_litellm() -> Any:
     for name in ("LITELLM_LOCAL_MODEL_COST_MAP", "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"):
         os.environ.setdefault(name, "True")
     litellm: Any = importlib.import_module("litellm")  # seconds and 150 MB: only who calls a model pays for it
     litellm.suppress_debug_info = True
+    if gc.get_freeze_count():
+        # A process that keeps what it started with out of the garbage collector's way, as `chatrt serve` does, does it
+        # with this as well: a look through all of it would hold every stream up for a tenth of a second.
+        gc.freeze()
     return litellm
 
 

@@ -43,6 +43,22 @@ def test_loading_litellm_stays_off_the_network_and_silent() -> None:
     assert run_python(code) == ""
 
 
+def test_litellm_stays_out_of_the_collectors_way_where_the_process_does() -> None:
+    """A process that froze what it started with has litellm frozen too, once; in any other nothing is."""
+    code = (
+        "import asyncio, gc\n"
+        "from chatrt.models.litellm_upstream import load_litellm\n"
+        "def frozen_by_loading():\n"
+        "    before = gc.get_freeze_count()\n"
+        "    asyncio.run(load_litellm())\n"
+        "    return gc.get_freeze_count() - before\n"
+        "{prepare}\n"
+        "print(frozen_by_loading() > 10_000, frozen_by_loading() > 10_000)"
+    )
+    assert run_python(code.format(prepare="gc.freeze()")).split() == ["True", "False"]
+    assert run_python(code.format(prepare="")).split() == ["False", "False"]
+
+
 def test_settings_stay_out_of_the_repr() -> None:
     """The repr names the model and shows no setting, as one of them may be a key."""
     assert repr(LiteLLMModel("openai/x", api_key="sk-123456789")) == "LiteLLMModel('openai/x')"
