@@ -51,6 +51,10 @@ class SystemPrompt:
             provider_options=value.get("providerOptions"),
         )
 
+    def with_more(self, text: str) -> SystemPrompt:
+        """Return the same with more text behind a blank line; `skills_preamble(skills)` for instance."""
+        return replace(self, text="\n\n".join(piece for piece in (self.text, text) if piece))
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-shaped value."""
         value: dict[str, Any] = {"text": self.text}

@@ -81,6 +81,12 @@ class TestKept:
         )
         assert SystemPrompt.from_json(made.to_json()) == made
 
+    def test_more_text(self) -> None:
+        """More text is a paragraph of its own, and the options stay; no text adds nothing."""
+        prompt = SystemPrompt("a", provider_options=cache_control())
+        assert prompt.with_more("b") == SystemPrompt("a\n\nb", provider_options=cache_control())
+        assert prompt.with_more("") == prompt
+
     def test_a_text(self) -> None:
         """A text is a prompt of its own, and its braces are text."""
         assert to_system_prompt("{a}", {}) == SystemPrompt("{a}")

@@ -13,6 +13,7 @@ from chatrt.history import History
 from chatrt.ids import CountingIds, Ids, RandomIds
 from chatrt.models import Model
 from chatrt.models.resolve import ChooseModel
+from chatrt.run_locals import Local
 from chatrt.runtime import Session, SessionManager
 from chatrt.stores import MemoryStore, SessionKey, Store, open_store
 from chatrt.testing.reading import Reader, chunks_of
@@ -48,6 +49,7 @@ class ChatHarness(Sending):
             `{"kind": "regenerate" | "action" | "stop", ...}`.
         unfinished: Chunks that a dead worker had written of its answer to the first of them.
         model: Stands in for every model the agent asks for; see `override_model` for what it may be.
+        locals: Values of locals, in every run and in spite of `init` and of what is stored; see `local_values`.
         store: A store or its URL instead of a memory store of its own; it is closed at the end.
         clock: A clock to share.
         ids: Where ids come from; by default they count, and are random on a store that was given.
@@ -72,6 +74,7 @@ class ChatHarness(Sending):
         unsettled: Sequence[SeedInput] = (),
         unfinished: Sequence[UIMessageChunk] | None = None,
         model: Model | Mapping[str, Model] | ChooseModel | None = None,
+        locals: Mapping[Local[Any], Any] | None = None,  # noqa: A002 - the word of `chatrt.local`
         store: Store | str | None = None,
         clock: ManualClock | None = None,
         ids: Ids | None = None,
@@ -92,6 +95,7 @@ class ChatHarness(Sending):
             lease_ttl=lease_ttl,
             client_data=to_json(client_data),
             metadata=metadata or {},
+            locals=locals or {},
         )
         super().__init__(setting, log_of(self.store))
         self._seed = Seed(messages=messages, unsettled=unsettled, unfinished=unfinished)

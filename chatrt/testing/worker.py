@@ -15,6 +15,7 @@ from chatrt.clock import ManualClock
 from chatrt.ids import Ids
 from chatrt.models import Model, override_model
 from chatrt.models.resolve import ChooseModel, Override, current_overrides, to_chooser
+from chatrt.run_locals import Local, local_values
 from chatrt.runtime import SessionManager
 from chatrt.stores import SessionKey, Store
 from chatrt.testing.rest import come_to_rest
@@ -31,6 +32,7 @@ class Setting:
         key: The chat.
         client_data: What its client sends along.
         metadata: Of the session, when it is made.
+        locals: The values that locals have in spite of what is stored.
     """
 
     key: SessionKey
@@ -40,6 +42,7 @@ class Setting:
     lease_ttl: float
     client_data: Any
     metadata: dict[str, Any]
+    locals: Mapping[Local[Any], Any]
 
 
 class TestersModels:
@@ -81,6 +84,7 @@ class Worker:
         self._context = copy_context()
         self._overriding = ExitStack()
         self._context.run(self._overriding.enter_context, override_model(models.choose))
+        self._context.run(self._overriding.enter_context, local_values(setting.locals))
         self.store = WorkerStore(setting.store, log_of(setting.store))
         self.sessions = SessionManager(
             agents, self.store.as_store, clock=setting.clock, ids=setting.ids, lease_ttl=setting.lease_ttl

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from chatrt import ChatAgent, Turn, stream_text
+from chatrt import ChatAgent, Turn, local, stream_text
 from chatrt.errors import AgentNotFoundError
 from chatrt.testing import ChatHarness, FunctionModel, ScriptedModel
 
@@ -190,6 +190,7 @@ class Orders:
 
 
 orders: ContextVar[Orders] = ContextVar("orders", default=Orders("from the database"))
+books = local("behaviour.books", Orders)
 
 
 @pytest.mark.behaviour(22)
@@ -203,6 +204,19 @@ async def test_dependencies_can_be_replaced(chat_harness):
     orders.reset(token)
 
     assert ((await chat.send("Hi")).text, seen) == ("from the test", ["from the test"])
+
+
+@pytest.mark.behaviour(22)
+async def test_locals_can_be_given(chat_harness):
+    """A local that a test gives a value has it in every run, although `on_boot` makes the real thing."""
+    agent = support(run=lambda turn: books.get().answer, on_boot=lambda event: books.init(Orders("from the database")))
+
+    chat = await chat_harness(agent, locals={books: Orders("from the test")})
+
+    first = await chat.send("Hi")
+    await chat.crash()
+    await chat.restart()
+    assert [first.text, (await chat.send("again")).text] == ["from the test"] * 2
 
 
 @pytest.mark.behaviour(22)
