@@ -20,7 +20,7 @@ from chatrt.run_locals import Local, local, local_values
 from chatrt.stores.sqlite import SQLiteStore
 from chatrt.tools import tool
 from tests.runtime.driver import Chat, Gate, House
-from tests.runtime.troubled_store import until
+from tests.runtime.troubled_store import TroubledStore, until
 
 
 class Budget(BaseModel):
@@ -243,6 +243,17 @@ class TestCommits:
         await house.store.open()
 
         assert await stored(chat) == {"test.begun": "done"}
+
+    async def test_a_last_hook_that_changes_nothing_costs_nothing(self, house: House):
+        """A turn is committed once; only what its last hook changed is worth another commit."""
+        house.store = store = TroubledStore()
+        agent = spending(on_turn_complete=lambda event: budget.get())
+        chat = await house.open(agent)
+
+        await chat.send("x")
+        await chat.send("y")
+
+        assert store.calls.count("commit") == 2
 
     async def test_a_failed_turn_is_committed(self, house: House):
         """What a turn did before it failed did happen: the value stays, as the partial answer does."""
