@@ -244,6 +244,21 @@ class TestCommits:
 
         assert await stored(chat) == {"test.begun": "done"}
 
+    async def test_what_goes_on_behind_a_turn_is_committed(self, house: House):
+        """A durable value that deferred work sets between the turns is stored before the run leaves memory."""
+
+        async def later():
+            begun.set("later")
+
+        agent = ChatAgent("a", run=lambda turn: "x", on_turn_complete=lambda event: current_run().defer(later))
+        chat = await house.open(agent)
+        await chat.send("x")
+        assert house.sessions is not None
+        await house.sessions.aclose()
+        await house.store.open()
+
+        assert await stored(chat) == {"test.begun": "later"}
+
     async def test_a_last_hook_that_changes_nothing_costs_nothing(self, house: House):
         """A turn is committed once; only what its last hook changed is worth another commit."""
         house.store = store = TroubledStore()
