@@ -161,6 +161,21 @@ async def test_what_was_found_out_is_injected():
     assert "(We close in ten minutes.)" in json.dumps(model.requests[1].messages)
 
 
+async def test_a_budget_survives_a_crash():
+    """The tour's guide counts its questions through a crash, and keeps its prompt on the session."""
+    names = await agent_of("guide")
+    model = ScriptedModel(["One.", "Two.", "Three."])
+    async with ChatHarness(names["guide"], model=model) as chat:
+        for question in ("a", "b"):
+            await chat.send(question)
+        await chat.crash()
+        await chat.restart()
+        answers = [(await chat.send(question)).text for question in ("c", "d")]
+    assert answers == ["Three.", "That is all for today."]
+    system = model.requests[2].messages[0]
+    assert (system["role"], system["content"]) == ("system", "You help Ada. Be brief.")
+
+
 async def test_a_loop_keeps_the_score():
     """The tour's quiz keeps its score in a variable of its loop."""
     names = await agent_of("quiz")
