@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, Protocol, get_args
 
 from chatrt.codec import dumps, loads
@@ -36,7 +37,7 @@ class Arrivals:
 
     Args:
         live: The session.
-        state: Its durable state; keeps the last stop that acted.
+        state: Its durable state; keeps what was said about inputs that wait.
         in_cursor: The last settled input.
         arrived: Set when there is something to look at.
         on_received: Told of each message that arrives while work is at hand.
@@ -68,9 +69,8 @@ class Arrivals:
         self._at_hand: Stoppable | None = None
         self._at_hand_seq = 0
         self._begun_seq = 0
-        self._stopped_early: dict[int, str | None] = {}
-        self._withdrawn: set[int] = set()
         self._written: list[Record] = []
+        self._begun_edit_seq = 0
 
     # --- reading
 
@@ -121,44 +121,48 @@ class Arrivals:
             # Until its turn-complete is stored a turn is the one that people mean, also when it is past being ended.
             if self._at_hand is not None:
                 self._at_hand.stop(body.get("reason"))
+            else:
+                self._state.stopped[self._at_hand_seq] = body.get("reason")  # it may be served once more
             return
         queued = [waiting.seq for waiting in self.queue if waiting.kind != "write"]
         # A person who stops right after sending means that message, although its turn has not begun.
         target = wanted if wanted is not None else queued[0] if queued else None
         if target in queued:
-            self._stopped_early[target] = body.get("reason")
+            self._state.stopped[target] = body.get("reason")
 
     def _interrupt(self) -> None:
         reason = "interrupted by a newer message"
         if self._at_hand is not None:
             self._at_hand.interrupt(reason)
-        self._stopped_early.update({w.seq: reason for w in self.queue if w.kind in ("message", "regenerate")})
+        self._state.stopped.update({w.seq: reason for w in self.queue if w.kind in ("message", "regenerate")})
 
     def _change(self, record: Record) -> None:
-        """Edit or withdraw a message that waits; one whose turn has begun is past that."""
+        """Edit or withdraw a user message that waits; one whose turn has begun is past that."""
         body: dict[str, Any] = loads(record.body)
         target: int = body["inSeq"]
-        places = [index for index, waiting in enumerate(self.queue) if waiting.seq == target]
-        if not places or target == self._begun_seq or self.queue[places[0]].kind != "message":
+        place = next((index for index, waiting in enumerate(self.queue) if waiting.seq == target), None)
+        if place is None or (target == self._begun_seq and record.seq > self._begun_edit_seq):
+            return
+        waiting = self.queue[place]
+        if not is_from_user(waiting):
             return
         if record.kind == "withdraw":
-            self._withdrawn.add(target)
-            return
-        waiting = self.queue[places[0]]
-        self.queue[places[0]] = edited(waiting, body["message"])
+            self.withdraw([waiting])
+        else:
+            self.queue[place] = edited(waiting, body["message"], record.seq)
 
     # --- serving
 
     def begin(self, record: Record, work: Stoppable) -> None:
         """Say that a record is being served; a stop that came early acts now."""
-        if record.seq in self._stopped_early:
-            work.stop(self._stopped_early.pop(record.seq))
+        if record.seq in self._state.stopped:
+            work.stop(self._state.stopped.pop(record.seq))
         self._at_hand, self._at_hand_seq = work, record.seq
         self._written.clear()
 
-    def hold(self, seq: int) -> None:
-        """Say that this input's turn has begun already, in a run before this one: it cannot be changed any more."""
-        self._begun_seq = seq
+    def hold(self, seq: int, *, edit_seq: int) -> None:
+        """Say that this input's turn has begun in a run before this one: edits behind `edit_seq` come too late."""
+        self._begun_seq, self._begun_edit_seq = seq, edit_seq
 
     def past_stopping(self) -> None:
         """Say that the work at hand is about to be committed: a stop comes too late."""
@@ -170,15 +174,15 @@ class Arrivals:
 
     def is_withdrawn(self, record: Record) -> bool:
         """Tell whether the message was taken back before its turn began."""
-        return record.seq in self._withdrawn
+        return record.seq in self._state.withdrawn
 
     def withdraw(self, records: Iterable[Record]) -> None:
-        """Take messages back on behalf of the application."""
-        self._withdrawn.update(record.seq for record in records)
+        """Take messages back: instead of a turn they get the status `withdrawn`, also from a later run."""
+        self._state.withdrawn.update(record.seq for record in records)
 
     def put_back(self, records: list[Record]) -> None:
-        """Let records that were taken from the front wait again."""
-        self.queue.extendleft(reversed(records))
+        """Let records that were taken from the front wait again, in their order."""
+        self.queue.extendleft(sorted(records, key=lambda record: record.seq, reverse=True))
 
     # --- writes from elsewhere
 
@@ -227,26 +231,34 @@ class Arrivals:
         """
         batch: list[Record] = []
         for record in self.queue:
-            taken = record.seq in self._withdrawn or record.seq in self._stopped_early
-            if record.kind != "message" or taken or not accepts(loads(record.body)):
+            if record.kind != "message" or self._is_taken(record) or not accepts(loads(record.body)):
                 break
             batch.append(record)
         return batch
 
-    def remove(self, batch: list[Record]) -> bool:
-        """Take a batch from the front; False, and nothing happens, if it has changed meanwhile."""
-        front = [self.queue[index] for index in range(min(len(batch), len(self.queue)))]
-        if len(front) != len(batch) or any(now is not then for now, then in zip(front, batch, strict=True)):
-            return False
-        if any(record.seq in self._withdrawn or record.seq in self._stopped_early for record in batch):
-            return False
+    def is_front(self, batch: list[Record]) -> bool:
+        """Tell whether a batch still stands at the front as it did; an edit, a stop or a withdrawal changes that."""
+        front = list(islice(self.queue, len(batch)))
+        unchanged = len(front) == len(batch) and all(now is then for now, then in zip(front, batch, strict=True))
+        return unchanged and not any(self._is_taken(record) for record in batch)
+
+    def take(self, batch: list[Record]) -> None:
+        """Take a batch that stands at the front: it waits no more."""
         for _ in batch:
             self.queue.popleft()
-        return True
+
+    def _is_taken(self, record: Record) -> bool:
+        return record.seq in self._state.withdrawn or record.seq in self._state.stopped
 
 
-def edited(record: Record, message: Any) -> Record:
-    """Return a waiting message record with another message in it; the id stays."""
+def is_from_user(record: Record) -> bool:
+    """Tell whether a record is a user message: not a tool answer, and no other input."""
+    return record.kind == "message" and loads(record.body)["message"]["role"] == "user"
+
+
+def edited(record: Record, message: Any, edit_seq: int) -> Record:
+    """Return a waiting message record with another message in it; the id stays, and what edited it is named."""
     body: dict[str, Any] = loads(record.body)
     body["message"] = {**message, "id": body["message"]["id"]}
+    body["editSeq"] = edit_seq
     return Record(record.seq, record.at, record.kind, dumps(body))

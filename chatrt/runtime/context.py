@@ -129,7 +129,7 @@ class RunContext:
         """Write the history's changes, the state, the cursor and these records as one; returns the last `.out` seq."""
         changes = self.history.changes()
         in_cursor = self.arrivals.settled_up_to
-        self.state.settled = [seq for seq in self.state.settled if seq > in_cursor]
+        self.state.forget(in_cursor)
         if self.state.layers.injected:
             self.state.layers = self.state.layers.pruned(self.history.all())
         self.state.locals = self.control.locals.to_json()

@@ -196,8 +196,6 @@ def _keep_answer(work: Work, response: Response, outcome: Outcome, before: UIMes
 async def _take_back(work: Work) -> None:
     """Forget what was made of the history, but for the message that came in."""
     await work.context.take_back()
-    work.context.arrivals.put_back(work.context.injected)
-    work.context.injected.clear()
     if isinstance(work, TurnWork):
         work.merged = False
     _opened(work)

@@ -137,7 +137,8 @@ class Lifecycle:
         context, state = self._context, self._context.state
         if self._ends or closed:
             return False
-        await self._tell_suspend()
+        if state.suspended is None:
+            await self._tell_suspend()
         agent, control = context.agent, self._control
         timeout = agent.preload_timeout if self._phase == "preload" else agent.turn_timeout
         timeout = timeout if control.turn_timeout is None else control.turn_timeout

@@ -17,6 +17,7 @@ from typing import Any, cast
 from chatrt.codec import loads
 from chatrt.errors import UsageError
 from chatrt.hooks import PendingToolCall, RecoveryBootEvent, RecoveryPlan
+from chatrt.runtime.arrivals import is_from_user
 from chatrt.runtime.calling import call
 from chatrt.runtime.finish import finish
 from chatrt.runtime.merge import has_approved_calls
@@ -32,12 +33,19 @@ PAGE = 1000
 
 @dataclass(slots=True)
 class UnfinishedTurn:
-    """What `.out` holds of a turn without its `turn-complete`."""
+    """What `.out` holds of a turn without its `turn-complete`.
+
+    Attributes:
+        base: The message that is continued, as it was before.
+        edit_seq: The last edit of the input that is answered; 0 if it was never edited.
+        handed_on: Whether its run left it to the next one.
+    """
 
     in_seq: int
     trigger: str
     message_id: str
     base: UIMessage | None
+    edit_seq: int = 0
     chunks: list[UIMessageChunk] = field(default_factory=list[UIMessageChunk])
     handed_on: bool = False
 
@@ -94,7 +102,9 @@ async def close_unfinished_turn(work: TurnWork, turn: UnfinishedTurn, record: Re
         keep = {message["id"] for message in plan.turns}
         context.arrivals.withdraw(other for other in _waiting_users(work) if _message_id(other) not in keep)
     if again:
-        context.arrivals.put_back([record])
+        # The whole turn is asked again, with what was injected into it.
+        context.arrivals.put_back([record, *context.injected])
+        context.injected.clear()
     if plan.messages is not None:
         work.keeps_answer = False
         context.history.set(plan.messages)
@@ -114,8 +124,8 @@ def _take_injected(work: TurnWork, ids: set[str]) -> None:
         if record.kind != "message" or _message_id(record) not in ids:
             break
         batch.append(record)
-    if arrivals.remove(batch):
-        work.context.injected += batch
+    arrivals.take(batch)
+    work.context.injected += batch
 
 
 async def _ask_for_plan(work: TurnWork, settled: list[UIMessage]) -> RecoveryPlan:
@@ -170,13 +180,7 @@ def _pending(message: UIMessage | None) -> list[PendingToolCall]:
 
 def _waiting_users(work: TurnWork) -> Iterable[Record]:
     arrivals = work.context.arrivals
-    return [
-        record
-        for record in arrivals.queue
-        if record.kind == "message"
-        and not arrivals.is_withdrawn(record)
-        and loads(record.body)["message"]["role"] == "user"
-    ]
+    return [record for record in arrivals.queue if is_from_user(record) and not arrivals.is_withdrawn(record)]
 
 
 def _message_id(record: Record) -> str:
@@ -187,4 +191,6 @@ def _message_id(record: Record) -> str:
 
 def _begun(record: Record) -> UnfinishedTurn:
     body: dict[str, Any] = loads(record.body)
-    return UnfinishedTurn(body["inSeq"], body["trigger"], body["messageId"], body.get("message"))
+    return UnfinishedTurn(
+        body["inSeq"], body["trigger"], body["messageId"], body.get("message"), body.get("editSeq", 0)
+    )

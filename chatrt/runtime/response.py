@@ -142,6 +142,11 @@ class Response:
         """Whether nothing can be written any more."""
         return self._over
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether what the calling code writes is dropped."""
+        return self._over or (self._sealed and _in_answer.get())
+
     def seal(self) -> None:
         """Drop what the answer still writes although it was told to end; hooks and the runtime go on."""
         self._sealed = True

@@ -146,7 +146,9 @@ class Run:
         live.outbox.resume_from(snapshot.out_last_seq)
         live.history = History.from_nodes(await live.load_nodes(snapshot), snapshot.leaf_id, ids=self._ids)
         state = DurableState.from_json(snapshot.state)
-        resumed = is_resumable(state, self._clock.now())
+        # Whoever took the run up again and died in mid-turn has not stored that it was there.
+        died = snapshot.out_last_seq > snapshot.settled_seq
+        resumed = not died and is_resumable(state, self._clock.now())
         run_id = state.run_id if resumed else self._ids.new("run")
         control = Control(live.row, run_id, live.agent, self._sessions, state=state, on_change=self._arrived.set)
         enter_run(control)
@@ -178,13 +180,13 @@ class Run:
         self._context.background.wake = self._arrived.set
         live.injected = self._context.injected
         self._lifecycle = Lifecycle(self._context, resumed=resumed)
-        if snapshot.out_last_seq == snapshot.settled_seq:
+        if not died:
             return None
         unfinished = await find_unfinished_turn(live.store, live.row.key, snapshot.settled_seq)
         if unfinished is not None and unfinished.is_kept:
             # What was meant for the unfinished turn must not act on a later one, and it is past being changed.
             state.stop_cursor = max(state.stop_cursor, snapshot.last_in_seq)
-            self._arrivals.hold(unfinished.in_seq)
+            self._arrivals.hold(unfinished.in_seq, edit_seq=unfinished.edit_seq)
         return unfinished
 
     def _custom_loop(self, control: Control) -> CustomLoop | None:

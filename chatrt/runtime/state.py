@@ -46,6 +46,8 @@ class DurableState:
         suspended: Whether it may come back.
         handed_on: The input that a run left to the next one by `request_upgrade`.
         settled: Inputs beyond the cursor that are settled already.
+        withdrawn: Inputs beyond the cursor that were taken back.
+        stopped: Inputs beyond the cursor that were stopped before their turn, and why.
         stop_cursor: The last stop record that acted, so that no later turn is stopped by it.
         turn_starts: Where the last two turns begin on `.out`; older records may be trimmed.
         total_usage: Of all turns (D10).
@@ -62,6 +64,8 @@ class DurableState:
     suspended: Suspension | None = None
     handed_on: int = 0
     settled: list[int] = field(default_factory=list[int])
+    withdrawn: set[int] = field(default_factory=set[int])
+    stopped: dict[int, str | None] = field(default_factory=dict[int, "str | None"])
     stop_cursor: int = 0
     turn_starts: list[int] = field(default_factory=list[int])
     total_usage: Usage = field(default_factory=Usage)
@@ -82,6 +86,8 @@ class DurableState:
             suspended=Suspension.from_json(value.get("suspended")),
             handed_on=value.get("handedOn", 0),
             settled=list(value.get("settled", ())),
+            withdrawn=set(value.get("withdrawn", ())),
+            stopped={int(seq): reason for seq, reason in value.get("stopped", {}).items()},
             stop_cursor=value.get("stopCursor", 0),
             turn_starts=list(value.get("turnStarts", ())),
             total_usage=Usage.from_json(value.get("totalUsage", {})),
@@ -108,6 +114,10 @@ class DurableState:
             value["handedOn"] = self.handed_on
         if self.settled:
             value["settled"] = self.settled
+        if self.withdrawn:
+            value["withdrawn"] = sorted(self.withdrawn)
+        if self.stopped:
+            value["stopped"] = {str(seq): reason for seq, reason in self.stopped.items()}
         if self.last_usage is not None:
             value["lastUsage"] = self.last_usage.to_json()
         layers = self.layers.to_json()
@@ -118,6 +128,12 @@ class DurableState:
         if self.locals:
             value["locals"] = self.locals
         return value
+
+    def forget(self, in_cursor: int) -> None:
+        """Drop what was said about inputs that are settled."""
+        self.settled = [seq for seq in self.settled if seq > in_cursor]
+        self.withdrawn = {seq for seq in self.withdrawn if seq > in_cursor}
+        self.stopped = {seq: reason for seq, reason in self.stopped.items() if seq > in_cursor}
 
     def add_usage(self, usage: Usage | None) -> None:
         """Count what a turn used, if the model told."""

@@ -33,19 +33,29 @@ class Steering:
         turn: The turn.
         convert: Makes model messages of UI messages.
         validate: Looks at a message as the turn's own was looked at.
+        is_over: Whether the answer takes nothing more; asked again after whatever was waited for.
     """
 
-    def __init__(self, context: RunContext, turn: Turn[Any], *, convert: Convert, validate: Validate) -> None:
+    def __init__(
+        self,
+        context: RunContext,
+        turn: Turn[Any],
+        *,
+        convert: Convert,
+        validate: Validate,
+        is_over: Callable[[], bool],
+    ) -> None:
         self._context = context
         self._turn = turn
         self._convert = convert
         self._validate = validate
+        self._is_over = is_over
         self._refused: set[int] = set()
 
     async def inject(self, boundary: StepBoundary, prompt: list[ModelMessage]) -> list[ModelMessage]:
         """Return the prompt with the messages that are injected at this boundary."""
         arrivals = self._context.arrivals
-        while batch := arrivals.injectable(self._accepts):
+        while not self._is_over() and (batch := arrivals.injectable(self._accepts)):
             records, messages = await self._valid(batch)
             event = PendingBatch(
                 chat_id=self._context.chat_id,
@@ -59,12 +69,13 @@ class Steering:
             if not messages or not await self._decide(event):
                 return prompt
             prepared = await self._prepare(event)
-            if not arrivals.remove(records):
-                continue  # an edit or a withdrawal came in between: look again
-            self._context.injected += records
+            if self._is_over() or not arrivals.is_front(records):
+                continue  # something came in between: look again
             rows = self._convert(messages) if prepared is None else prepared
-            chunk = injected_chunk(self._context.ids.new("inj"), messages, prepared)
-            self._turn.response.write(chunk)
+            # Nothing is waited for from here on, and what raises does so before anything is taken.
+            self._turn.response.write(injected_chunk(self._context.ids.new("inj"), messages, prepared))
+            arrivals.take(records)
+            self._context.injected += records
             await self._tell_injected(event, rows)
             return [*prompt, *rows]
         return prompt
@@ -96,7 +107,7 @@ class Steering:
                 self._refused.add(record.seq)
                 break
             records.append(record)
-            messages.append(valid)
+            messages.append({**valid, "id": message["id"]})  # by its id it is known after a crash
         return records, messages
 
     async def _decide(self, event: PendingBatch) -> bool:

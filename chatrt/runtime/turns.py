@@ -218,7 +218,13 @@ class TurnWork(Work):
         if self._steering is None:
             if self.turn is None:
                 return prompt
-            self._steering = Steering(self.context, self.turn, convert=self.convert, validate=self._validated)
+            self._steering = Steering(
+                self.context,
+                self.turn,
+                convert=self.convert,
+                validate=self._validated,
+                is_over=lambda: self.stop_signal.is_set() or self.response is None or self.response.is_closed,
+            )
         return await self._steering.inject(boundary, prompt)
 
     async def _run(self, turn: Turn[Any]) -> None:

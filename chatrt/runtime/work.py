@@ -183,6 +183,8 @@ class Work(ABC):
         start: dict[str, Any] = {"inSeq": self.in_seq, "trigger": self.trigger, "messageId": message_id}
         if base is not None:
             start["message"] = base
+        if "editSeq" in self.body:
+            start["editSeq"] = self.body["editSeq"]
         context.writer.push("turn-start", dumps(start))
         turn = self._begin_turn(Response(context.writer, message_id, base, self.before_step))
         context.on_turn_start(self.in_seq, self.trigger, message_id)

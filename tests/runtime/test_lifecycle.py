@@ -12,7 +12,9 @@ from chatrt.agent import ChatAgent
 from chatrt.clock import ManualClock
 from chatrt.errors import UsageError
 from chatrt.run_control import current_run
-from tests.runtime.driver import Chat, Gate, House
+from tests.runtime.driver import Chat, Gate, House, user
+from tests.runtime.troubled_store import TroubledStore
+from tests.runtime.troubled_store import idle as can_do
 
 
 def logged(told: list[Any], **options: Any) -> ChatAgent:
@@ -465,3 +467,55 @@ async def test_a_preload_over_json_is_an_input(house: House):
     first = await chat.inbox.preload(client_data={"a": 1})
     (record,) = await house.store.read_in(chat.session.key, after=0)
     assert (first.seq, record.kind, json.loads(record.body)) == (1, "preload", {"clientData": {"a": 1}})
+
+
+async def test_a_run_that_died_after_it_came_back_does_not_come_back_again(house: House, gate: Gate):
+    """A suspended run that is taken up and then dies is over: another one begins, and knows the dead one."""
+
+    async def run(turn):
+        yield {"type": "text-start", "id": "t"}
+        yield {"type": "text-delta", "id": "t", "delta": "x"}
+        if turn.number == 1:
+            await gate.wait()
+        yield {"type": "text-end", "id": "t"}
+
+    agent = ChatAgent("a", run=run)
+    boots: list[tuple[str, bool, str | None]] = []
+    agent.on_boot(lambda e: boots.append((e.run_id, e.resumed, e.previous_run_id)))
+    chat, clock = await opened(house, agent)
+    await chat.send("one")
+    await idle(chat, clock, 30)
+    second = await chat.inbox.send_message(user("two"))
+    await gate.reached.wait()
+    await chat.until(lambda chunk: "delta" in chunk, after=6)
+    await house.crash()
+    gate.opened.set()
+
+    chat = await house.open(agent, clock=clock)
+
+    assert (await chat.settled(second)).status == "interrupted"
+    (first, _, _), (again, resumed, _), (new, new_resumed, previous) = boots
+    assert (first == again, resumed) == (True, True)
+    assert (new != again, new_resumed, previous) == (True, False, again)
+
+
+async def test_a_stop_for_a_run_that_leaves_suspends_it_once(house: House):
+    """A stop that comes while a run leaves keeps it in memory for a while; `on_chat_suspend` fires no second time."""
+    store = house.store = TroubledStore()
+    agent = ChatAgent("a", run=lambda turn: "ok")
+    suspended: list[str] = []
+
+    agent.on_chat_suspend(lambda event: suspended.append(event.phase))
+    chat, clock = await opened(house, agent)
+    await chat.send("one")
+    while clock.sleepers < 2:
+        await asyncio.sleep(0)
+    leaving = store.hold("release_lease")
+    clock.advance(30)
+    await leaving.reached.wait()
+    await chat.inbox.stop()
+    leaving.opened.set()
+    await can_do()
+    await idle(chat, clock, 30)
+
+    assert (suspended, store.calls.count("release_lease")) == (["turn"], 2)
