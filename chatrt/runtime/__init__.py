@@ -5,10 +5,11 @@ from __future__ import annotations
 from chatrt.runtime.inbox import Inbox
 from chatrt.runtime.manager import SessionManager
 from chatrt.runtime.outbox import Outbox
-from chatrt.runtime.session import Position, RunningTurn, Session, SessionState
+from chatrt.runtime.session import UNANSWERED, Position, RunningTurn, Session, SessionState
 from chatrt.runtime.session_writer import SessionWriter, session_writer
 
 __all__ = [
+    "UNANSWERED",
     "Inbox",
     "Outbox",
     "Position",

@@ -21,6 +21,9 @@ from chatrt.ui import UIMessage
 
 Status = Literal["idle", "running", "closed"]
 
+UNANSWERED = frozenset({"stop", "close", "edit", "withdraw", "preload"})
+"""Inputs that may be settled without a record on `.out`; what a preload writes begins with a `turn-start`."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunningTurn:
@@ -49,7 +52,7 @@ class Position:
         cursor: The `.out` cursor of the last settled input; what is read after it belongs to unsettled ones.
         in_cursor: The last settled `.in` record.
         last_in_seq: The newest `.in` record.
-        status: `running` while inputs are unsettled.
+        status: `running` while something is still to come on `.out` after the cursor.
     """
 
     cursor: int
@@ -151,6 +154,7 @@ class Session:
         """Read the messages and the cursors that belong to them."""
         before = self._live.running
         snapshot = await self._live.store.load_snapshot(self.key)
+        waiting = await self._waiting(snapshot)
         history = History.from_nodes(await self._live.load_nodes(snapshot), snapshot.leaf_id)
         if self._live.run_task is None:
             self._live.history = history
@@ -158,22 +162,31 @@ class Session:
         running = self._live.running or before
         if running is not None and running.in_seq > snapshot.in_cursor:
             messages, branches, taken_up = list(running.messages), running.branches, running.in_seq
-        position = self._position(snapshot)
+        position = self._position(snapshot, waiting)
         return SessionState(
             messages=messages,
             branches=branches,
-            pending=await self._pending(taken_up, snapshot),
+            pending=self._pending(taken_up, snapshot, waiting),
             cursor=position.cursor,
             in_cursor=position.in_cursor,
             last_in_seq=position.last_in_seq,
             status=position.status,
         )
 
-    async def _pending(self, taken_up: int, snapshot: Snapshot) -> list[PendingMessage]:
-        if taken_up >= snapshot.last_in_seq:
-            return []
+    async def _waiting(self, cursors: Cursors | Snapshot) -> list[Record]:
+        """Read the inputs behind the cursor."""
+        found: list[Record] = []
+        cursor = cursors.in_cursor
+        while cursor < cursors.last_in_seq and (page := await self._live.store.read_in(self.key, after=cursor)):
+            found += page
+            cursor = page[-1].seq
+        return found
+
+    def _pending(self, taken_up: int, snapshot: Snapshot, records: list[Record]) -> list[PendingMessage]:
         waiting: dict[int, UIMessage] = {}
-        for record in await self._live.store.read_in(self.key, after=taken_up):
+        for record in records:
+            if record.seq <= taken_up:
+                continue
             body: dict[str, Any] = loads(record.body)
             match record.kind:
                 case "message" if body["message"]["role"] == "user":
@@ -184,15 +197,20 @@ class Session:
                     waiting.pop(body["inSeq"], None)
                 case _:
                     pass
-        taken = {record.seq for record in self._live.injected} | set(snapshot.state.get("settled", ()))
+        taken = {record.seq for record in self._live.injected} | set(snapshot.state.get("withdrawn", ()))
         return [PendingMessage(in_seq=seq, message=message) for seq, message in waiting.items() if seq not in taken]
 
     async def position(self) -> Position:
         """Read where the session stands, without its messages."""
-        return self._position(await self._live.store.read_cursors(self.key))
+        cursors = await self._live.store.read_cursors(self.key)
+        return self._position(cursors, await self._waiting(cursors))
 
-    def _position(self, cursors: Cursors | Snapshot) -> Position:
-        unsettled = cursors.last_in_seq > cursors.in_cursor or cursors.out_last_seq > cursors.settled_seq
+    def _position(self, cursors: Cursors | Snapshot, waiting: list[Record]) -> Position:
+        unsettled = (
+            cursors.out_last_seq > cursors.settled_seq
+            or (self._live.running is not None and self._live.running.in_seq > cursors.in_cursor)
+            or any(record.kind not in UNANSWERED for record in waiting)
+        )
         status: Status = "running" if unsettled else "closed" if self.row.status == "closed" else "idle"
         return Position(
             cursor=cursors.settled_seq,

@@ -6,10 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import cast
 
-from chatrt.runtime import Position, Session
+from chatrt.runtime import UNANSWERED, Position, Session
 from chatrt.stores.base import Record, Store
-
-NEVER_ANSWERED = ("stop", "close")
 
 
 def reading(
@@ -34,11 +32,11 @@ async def look_up_tail(session: Session, after: int) -> int:
 async def is_busy(session: Session, store: Store, position: Position) -> bool:
     """Whether something is still to come on `.out` after the position's cursor.
 
-    A stop or close with no turn to end makes no record of its own, so it alone keeps nobody waiting.
+    What makes no record of its own, a stop or a withdrawal say, keeps nobody waiting.
     """
     if position.status != "running":
         return False
     if session.running is not None or await look_up_tail(session, position.cursor) > position.cursor:
         return True
     waiting = await store.read_in(session.key, after=position.in_cursor)
-    return any(record.kind not in NEVER_ANSWERED for record in waiting)
+    return any(record.kind not in UNANSWERED for record in waiting)

@@ -71,12 +71,14 @@ async def append(session: Session, body: Any, *, part_id: str | None) -> Appende
             return await inbox.send_data(data, client_data=fields.get("clientData"), part_id=part_id)
         case {"kind": "preload"}:
             return await inbox.preload(client_data=cast("dict[str, Any]", body).get("clientData"), part_id=part_id)
+        case {"kind": "edit" | "withdraw", "inSeq": bool()}:
+            raise InvalidInputError("an integer is expected", path="/inSeq")
         case {"kind": "edit", "inSeq": int(in_seq), "message": dict()}:
             message = cast("UIMessage", cast("dict[str, Any]", body)["message"])
             return await inbox.edit_pending(in_seq, message, part_id=part_id)
         case {"kind": "withdraw", "inSeq": int(in_seq)}:
             return await inbox.withdraw(in_seq, part_id=part_id)
-        case {"kind": "edit" | "withdraw", "inSeq": int()}:
+        case {"kind": "edit", "inSeq": int()}:
             raise InvalidInputError("not an object", path="/message")
         case {"kind": "edit" | "withdraw"}:
             raise InvalidInputError("an integer is expected", path="/inSeq")

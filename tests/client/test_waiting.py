@@ -70,3 +70,25 @@ async def test_data_for_an_agent_without_a_loop_fail(place):
     chat = await place.open(place.valve.agent)
     result = await chat.send_data({"tick": 1}).result()
     assert (result.status, result.error["code"]) == ("failed", "invalid-input")
+
+
+async def test_a_preload_is_nothing_to_reconnect_to(place):
+    """A run that was asked for and says nothing leaves no stream that would never end."""
+    booting = asyncio.Event()
+    place.valve.agent.on_boot(lambda event: booting.wait())
+    chat = await place.open(place.valve.agent)
+    await chat.preload()
+    assert await chat.reconnect() is None
+    booting.set()
+
+
+async def test_reconnect_behind_a_steered_message_shows_the_turn(place):
+    """What was steered goes into the running turn: that is what `reconnect` reads on."""
+    chat = await place.open(place.valve.agent)
+    place.valve.say("one ")
+    await read_until(chat.send_message("go"), "one ")
+    assert await chat.steer("hurry")
+    stream = await chat.reconnect()
+    place.valve.end()
+    place.valve.end()
+    assert (await asyncio.wait_for(stream.result(), 20)).text == "one "

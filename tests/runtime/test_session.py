@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from chatrt.agent import ChatAgent
 from tests.runtime.driver import Gate, House, texts, user
 
@@ -87,3 +89,26 @@ async def test_a_lone_stop_leaves_the_chat_idle(house: House):
     position = await chat.session.position()
 
     assert (appended.seq, sent.complete["inSeq"], position.in_cursor, position.status) == (2, 3, 3, "idle")
+
+
+@pytest.mark.parametrize("said", ["stop", "withdraw", "preload"])
+async def test_what_is_never_answered_keeps_nobody_waiting(house: House, said: str):
+    """A session where only such inputs wait is idle: nothing of them is to come on `.out`."""
+    chat = await house.open(ChatAgent("a", run=lambda turn: "ok"))
+    await house.store.acquire_lease(chat.session.key, owner="another", ttl=1e12, at=0.0)
+    await (chat.inbox.withdraw(1) if said == "withdraw" else getattr(chat.inbox, said)())
+
+    before = (await chat.session.position()).status
+    await chat.inbox.send_message(user("hi"))
+
+    assert (before, (await chat.session.load()).status) == ("idle", "running")
+
+
+async def test_all_that_waits_is_listed(house: House):
+    """`pending` is whole, however much waits."""
+    chat = await house.open(ChatAgent("a", run=lambda turn: "ok"))
+    await house.store.acquire_lease(chat.session.key, owner="another", ttl=1e12, at=0.0)
+    for number in range(250):
+        await chat.inbox.send_message(user(str(number)))
+
+    assert [p.in_seq for p in (await chat.session.load()).pending] == list(range(1, 251))

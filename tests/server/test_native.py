@@ -430,3 +430,19 @@ async def test_a_store_that_was_written_by_others_is_served(kit):
     await store.append_out(lease, [NewRecord("chunk", codec.dumps({"type": "start", "messageId": "m"}))], at=0)
     async with kit.http.stream("GET", OUT) as response:
         assert (await Feed(response).next()).data == '{"type":"start","messageId":"m"}'
+
+
+@pytest.mark.parametrize("body", [{"kind": "withdraw"}, {"kind": "edit", "message": user("x")}])
+async def test_a_boolean_names_no_input(kit, body):
+    """`inSeq` is a number; `true` is not the first of them."""
+    await kit.new("c1")
+    response = await kit.http.post(IN, json={**body, "inSeq": True})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid-input")
+
+
+async def test_until_idle_does_not_wait_for_what_is_never_answered(kit):
+    """A withdrawal that nobody has read yet keeps no reader."""
+    await kit.new("c1")
+    await kit.sessions.store.acquire_lease(_key("c1"), owner="another", ttl=1e12, at=0)
+    await kit.http.post(IN, json={"kind": "withdraw", "inSeq": 7})
+    assert names(await asyncio.wait_for(read(kit), 20)) == ["idle"]
