@@ -75,6 +75,7 @@ class CustomLoop:
         task, session = self._task, self._session
         if task is None or session is None:
             return
+        self._session = None  # its end is no wish of the application's, and another loop may begin before it has ended
         session.put(None)
         grace = asyncio.create_task(self._clock.sleep(END_GRACE_SECONDS))
         try:
@@ -82,6 +83,7 @@ class CustomLoop:
         finally:
             grace.cancel()
             self.cancel()
+            self._task = None
 
     def cancel(self) -> None:
         """End the loop at once."""
@@ -94,12 +96,14 @@ class CustomLoop:
         try:
             await call(self._serve, session)
         except Exception as error:
-            turn = self._handed
+            turn = self._handed if session is self._session else None
             if turn is not None and not turn.given.done():
                 turn.given.set_exception(error)
             elif turn is None or not turn.ended.done() or turn.ended.result().error is not error:
                 logger.exception("the loop of chat %s failed; the next input starts it again", session.chat_id)
         else:
+            if session is not self._session:
+                return
             self._control.end_run()
             if self._handed is not None and not self._handed.given.done():
                 self._handed.given.set_result(None)

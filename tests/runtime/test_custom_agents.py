@@ -16,6 +16,7 @@ from chatrt.models.scripted import call, tool_call
 from chatrt.tools import tool
 from chatrt.turn import current_turn
 from tests.runtime.driver import Gate, House, user
+from tests.runtime.troubled_store import TroubledStore, until
 
 
 def served(loop: Any, **options: Any) -> ChatAgent:
@@ -371,3 +372,34 @@ async def test_a_loop_is_steered_like_a_run_function(house: House, gate: Gate):
     await chat.until_read(late)
     gate.opened.set()
     assert (await chat.settled(late)).status == "injected"
+
+
+async def test_a_loop_that_does_not_end_keeps_no_turn_waiting(house: House, gate: Gate):
+    """What comes while a run leaves is served by another loop, also when the old one ignores that it was cancelled."""
+    store = house.store = TroubledStore()
+    clock = ManualClock()
+
+    async def loop(session):
+        async for turn in session.turns():
+            await turn.complete("ok")
+        while not gate.opened.is_set():
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                continue
+
+    chat = await house.open(served(loop), clock=clock)
+    await chat.send("one")
+    await until(lambda: clock.sleepers >= 2)
+    leaving = store.hold("release_lease")
+    clock.advance(30)
+    await gate.reached.wait()
+    await until(lambda: clock.sleepers >= 2)
+    clock.advance(3)
+    await leaving.reached.wait()
+    second = await chat.inbox.send_message(user("two"))
+    leaving.opened.set()
+    answered = await asyncio.wait_for(chat.settled(second), 20)
+    gate.opened.set()
+
+    assert (answered.status, answered.text) == ("completed", "ok")
