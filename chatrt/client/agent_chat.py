@@ -240,10 +240,9 @@ class AgentChat:
             return False
         body: dict[str, Any] = {"kind": "message", "message": user_message(text, self._ids)}
         data = self._client_data if client_data is _NOTHING else client_data
-        if data is not None:
-            body["clientData"] = data
+        body |= {"steer": True} if data is None else {"steer": True, "clientData": data}
         # No input of its own to reconnect to: what is said to it is said by the turn it goes into.
-        await self._transport.append(self._chat_id, {**body, "steer": True}, part_id=self._ids.new("part"))
+        await self._transport.append(self._chat_id, body, part_id=self._ids.new("part"))
         return True
 
     async def pending(self) -> list[PendingMessage]:
