@@ -41,7 +41,7 @@ class RunContext:
     """One run's view of its session.
 
     Attributes:
-        previous_run_id: The session's last run before this one; empty if there was none.
+        previous_run_id: The session's last run; empty if there was none, and this one when it was suspended.
         turns: How many turns this run served.
         settled_seq: The last `turn-complete` on `.out`.
         in_cursor: The `.in` cursor as it was committed last.
@@ -84,6 +84,11 @@ class RunContext:
     def __post_init__(self) -> None:
         self.background = self.control.background = Background(self.chat_id, self.state, self.clock)
         self._mark_saved()
+
+    @property
+    def run_before(self) -> str | None:
+        """The run before this one, as application code is told it: a run that was suspended is not its own."""
+        return None if self.previous_run_id in ("", self.run_id) else self.previous_run_id
 
     def find_unstorable(self) -> Exception | None:
         """Say why what changed cannot be stored, if application code left what is no message, or a local no JSON."""

@@ -74,7 +74,7 @@ class Lifecycle:
                 continuation=context.continuation,
                 preloaded=context.preloaded,
                 resumed=self._resumed,
-                previous_run_id=None if self._resumed else context.previous_run_id or None,
+                previous_run_id=context.run_before,
             )
             await call(hooks.on_boot, event)
         self._booted = True

@@ -202,7 +202,7 @@ class Work(ABC):
             message_id=response.message_id,
             continuation=context.continuation,
             preloaded=context.preloaded,
-            previous_run_id=context.previous_run_id or None,
+            previous_run_id=context.run_before,
             client_data=self.client_data,
             tools=list(self.tools.values()),
             history=context.history,
