@@ -122,3 +122,21 @@ def test_required_client_data_have_to_be_sent():
         ChatAgent("a", client_data=Data).parse_client_data(None)
 
     assert caught.value.path == "/user"
+
+
+def test_options_have_defaults():
+    """Messages queue, a run waits half a minute in memory, is suspended for an hour and serves a hundred turns."""
+    agent = ChatAgent("a")
+
+    assert (agent.when_busy, agent.pending_messages, list(agent.tools)) == ("queue", None, [])
+    assert (agent.idle_timeout, agent.turn_timeout, agent.max_turns) == (30, 3600, 100)
+    assert agent.exit_after_preload_idle is False
+
+
+def test_a_preload_waits_like_any_run_if_nothing_else_is_said():
+    """The times of a preload are those of the agent, and can be others."""
+    like_any = ChatAgent("a", idle_timeout=5, turn_timeout=50)
+    of_its_own = ChatAgent("a", idle_timeout=5, turn_timeout=50, preload_idle_timeout=0, preload_timeout=7)
+
+    assert (like_any.preload_idle_timeout, like_any.preload_timeout) == (5, 50)
+    assert (of_its_own.preload_idle_timeout, of_its_own.preload_timeout) == (0, 7)

@@ -113,7 +113,9 @@ async def test_a_preload_is_no_turn_of_a_loop(house: House):
     """A preload boots the run; the loop begins with the first message, and knows that it was preloaded."""
     seen: list[Any] = []
     told: list[str] = []
-    agent = answering(seen, lambda turn: (turn.trigger, turn.preloaded), on_preload=lambda event: told.append("preload"))
+    agent = answering(
+        seen, lambda turn: (turn.trigger, turn.preloaded), on_preload=lambda event: told.append("preload")
+    )
     chat = await house.open(agent)
     preload = await chat.settled(await chat.inbox.preload())
     before = list(seen)

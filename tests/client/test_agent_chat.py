@@ -45,6 +45,7 @@ async def test_text_is_the_answer(place):
     assert await chat.send_message("echo hello").text() == "hello"
 
 
+@pytest.mark.behaviour(218)
 async def test_chunks_are_those_of_one_turn(place):
     """Iterating a stream gives the chunks of its turn from `start` to `finish`."""
     chat = await place.open()
@@ -178,6 +179,7 @@ async def test_no_number_before_it_is_sent(place):
 # --- stop, failure
 
 
+@pytest.mark.behaviour(218)
 async def test_stop_ends_the_turn_and_keeps_what_was_said(place):
     """`stop` ends the running turn; text and message are what there was."""
     chat = await place.open("valve")
@@ -253,6 +255,7 @@ async def test_failed_turn_raises_where_only_the_answer_is_returned(place, mode)
     assert caught.value.error_id
 
 
+@pytest.mark.behaviour(218)
 async def test_failed_chunks_end_with_error(place):
     """The chunks of a failed turn end with an `error` chunk, and the stream says how it ended."""
     chat = await place.open()
@@ -488,6 +491,7 @@ async def test_only_data_are_written(place):
 # --- readers
 
 
+@pytest.mark.behaviour(218)
 async def test_reconnect_goes_on_after_what_was_seen(place):
     """A reader that left in mid-answer comes back and gets the rest, nothing lost and nothing twice."""
     chat = await place.open("valve")
@@ -593,6 +597,7 @@ async def test_steer_needs_a_running_turn(place):
     assert len(await chat.messages()) == 2
 
 
+@pytest.mark.behaviour(218)
 async def test_steer_while_a_turn_runs(place):
     """`steer` sends while a turn runs; with the policy `queue` it is answered next."""
     chat = await place.open("valve")
@@ -665,6 +670,7 @@ async def test_chat_of_another_agent(place):
         await other.send_message("hello")
 
 
+@pytest.mark.behaviour(218)
 async def test_refused_message_raises(place):
     """A message that is none is refused when it is sent, and the stream can say so again."""
     chat = await place.open()

@@ -246,6 +246,7 @@ async def test_the_wait_the_server_asks_for_is_kept():
     assert clock.waits == [7.0]
 
 
+@pytest.mark.behaviour(218)
 async def test_a_refusal_is_not_repeated():
     """What the server refuses for good is raised at once."""
     http, requests = scripted(refusal(403, "forbidden"))
