@@ -64,6 +64,8 @@ class ChatAgent:
         preload_timeout: Instead of `turn_timeout` until a preloaded run has served something.
         exit_after_preload_idle: Whether a preloaded run that nobody used ends instead of being suspended.
         max_turns: Turns after which a run ends; the next message starts another one.
+        head_start_timeout: Seconds without a word from the process that makes the first step of an answer, after which
+            the run answers by itself; see `chatrt.server.head_start`.
         on_error: Chooses the text that people read for an exception; by default they read a fixed text and an id (D11).
 
     Raises:
@@ -89,6 +91,7 @@ class ChatAgent:
         preload_timeout: float | None = None,
         exit_after_preload_idle: bool = False,
         max_turns: int = 100,
+        head_start_timeout: float = 60.0,
         on_boot: OnBoot | None = None,
         on_recovery_boot: OnRecoveryBoot | None = None,
         on_preload: OnPreload | None = None,
@@ -124,6 +127,7 @@ class ChatAgent:
         self.preload_timeout = turn_timeout if preload_timeout is None else preload_timeout
         self.exit_after_preload_idle = exit_after_preload_idle
         self.max_turns = max_turns
+        self.head_start_timeout = head_start_timeout
         self.hooks = Hooks(
             run=run,
             serve=serve,
@@ -149,12 +153,17 @@ class ChatAgent:
 
     # --- what clients send
 
-    def parse_client_data(self, value: Any) -> Any:
+    def parse_client_data(self, value: Any, *, default: Any = None) -> Any:
         """Return client data as the agent's type; none at all are taken for an empty object.
+
+        Args:
+            value: What an input brings.
+            default: What the session has; holds where `value` says nothing.
 
         Raises:
             InvalidClientDataError: If they do not fit.
         """
+        value = _merged(default, value)
         if self.client_data_type is None:
             return value
         if value is None:
@@ -257,6 +266,12 @@ class ChatAgent:
     def on_error(self, hook: HookT) -> HookT:
         self.hooks.on_error = cast("OnError", hook)
         return hook
+
+
+def _merged(default: Any, value: Any) -> Any:
+    if isinstance(default, dict) and isinstance(value, dict):
+        return {**cast("dict[str, Any]", default), **cast("dict[str, Any]", value)}
+    return cast("Any", default if value is None else value)
 
 
 def _parse(adapter: TypeAdapter[Any], value: Any, error_class: type[InvalidInputError]) -> Any:

@@ -18,7 +18,7 @@ import inspect
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, cast, overload
 
 from pydantic import TypeAdapter
@@ -131,6 +131,10 @@ class Tool:
     def has_body(self) -> bool:
         """Whether the server runs it; otherwise the client answers."""
         return self.body is not None
+
+    def without_body(self) -> Tool:
+        """Return the tool as a model sees it, for where it may be called and not carried out."""
+        return self if self.body is None else replace(self, body=None, needs_approval=False)
 
     @classmethod
     def client(

@@ -75,6 +75,7 @@ class _Plan:
     prepare_step: PrepareStep | None
     transform: Transform | None
     options: StepOptions
+    carries_out: bool = True
 
 
 def stream_text(
@@ -194,6 +195,14 @@ class TextStream:
         for instance, stays alone.
         """
         self._before_step = before_step
+
+    def begin_only(self) -> None:
+        """Make the first step and leave its calls, all of them, to whoever goes on with the answer.
+
+        For a stream that nobody has read from yet.
+        """
+        plan = self._plan
+        self._plan = replace(plan, tools=_without_bodies(plan.tools), stop_when=step_count_is(1), carries_out=False)
 
     async def aclose(self) -> None:
         """End it: nothing goes on in the model or a tool when this returns."""
@@ -327,10 +336,11 @@ class TextStream:
         if "messages" in prepared:
             self._messages = shown = list(prepared["messages"])
         self._system = prepared.get("system", self._system)
+        tools = tool_map(prepared.get("tools", plan.tools))
         changed = replace(
             plan,
             model=resolve_model(prepared.get("model", plan.model)),
-            tools=tool_map(prepared.get("tools", plan.tools)),
+            tools=tools if plan.carries_out else _without_bodies(tools),
             settings={**plan.settings, **prepared.get("settings", {})},
         )
         return changed, shown
@@ -350,6 +360,10 @@ class TextStream:
         if chunk["type"] == "finish":
             return {**chunk, "usage": self.usage.to_json()}
         return chunk
+
+
+def _without_bodies(tools: Mapping[str, Tool]) -> dict[str, Tool]:
+    return {name: tool.without_body() for name, tool in tools.items()}
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """Arrivals: what came in for a session and waits, read from `.in` by the run that serves it.
 
-Stops act the moment they are read. Edits and withdrawals change what waits. Everything else waits in order, and the
-`.in` cursor never passes what waits.
+Stops act the moment they are read. Edits and withdrawals change what waits. What a head start relays goes to the work
+it is for, or waits until that begins. Everything else waits in order, and the `.in` cursor never passes what waits.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Stoppable(Protocol):
     def interrupt(self, reason: str) -> None: ...
 
     def take_write(self, record: Record) -> bool: ...
+
+    def take_relayed(self, record: Record) -> None: ...
 
 
 class Arrivals:
@@ -71,6 +73,7 @@ class Arrivals:
         self._begun_seq = 0
         self._written: list[Record] = []
         self._begun_edit_seq = 0
+        self._relayed: dict[int, list[Record]] = {}
 
     # --- reading
 
@@ -104,6 +107,8 @@ class Arrivals:
             case "write":
                 if not self._write(record):
                     self.queue.append(record)
+            case "head-chunks" | "handover" | "handover-skip":
+                self._relay(record)
             case kind if kind in get_args(Trigger):
                 if self._live.agent.when_busy == "interrupt" and kind in ("message", "regenerate"):
                     self._interrupt()
@@ -151,10 +156,19 @@ class Arrivals:
         else:
             self.queue[place] = edited(waiting, body["message"], record.seq)
 
+    def _relay(self, record: Record) -> None:
+        target: int = loads(record.body)["inSeq"]
+        if self._at_hand is not None and target == self._at_hand_seq:
+            self._at_hand.take_relayed(record)
+        elif any(waiting.seq == target for waiting in self.queue):
+            self._relayed.setdefault(target, []).append(record)
+
     # --- serving
 
     def begin(self, record: Record, work: Stoppable) -> None:
-        """Say that a record is being served; a stop that came early acts now."""
+        """Say that a record is being served; what was relayed and a stop that came early act now."""
+        for relayed in self._relayed.pop(record.seq, ()):
+            work.take_relayed(relayed)
         if record.seq in self._state.stopped:
             work.stop(self._state.stopped.pop(record.seq))
         self._at_hand, self._at_hand_seq = work, record.seq

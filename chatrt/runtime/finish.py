@@ -60,7 +60,7 @@ async def finish(work: Work, outcome: Outcome, *, will_retry: bool = False) -> U
     response = _opened(work)
     raw = response.snapshot()
     _close(work, response, outcome)
-    message = _keep_answer(work, response, outcome, response.base)
+    message = _keep_answer(work, response, outcome, response.kept)
     said = _said(work, response, outcome)
     if isinstance(work, TurnWork) and isinstance(outcome, Completed | Stopped):
         outcome = await _before_complete(work, response, outcome, message, raw)
@@ -169,7 +169,8 @@ def _keep_answer(work: Work, response: Response, outcome: Outcome, before: UIMes
         work: Whose answer it is.
         response: The answer.
         outcome: How it ended.
-        before: The answer as it was when it became part of the history: at first, the message that is continued.
+        before: The answer as it was when it became part of the history: at first, the message that is continued, or
+            what a head start said.
 
     Returns:
         The answer as it is in the history; None if nothing was said, or a hook removed it.

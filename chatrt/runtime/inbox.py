@@ -73,7 +73,7 @@ class Inbox:
             ForbiddenChangeError: If its role is neither `user` nor `assistant`.
             SessionClosedError: If the session is closed.
         """
-        body: dict[str, Any] = {"message": self._accept(message)}
+        body: dict[str, Any] = {"message": self.accept(message)}
         if message_id is not None:
             body["messageId"] = message_id
         if steer:
@@ -124,7 +124,7 @@ class Inbox:
             InvalidMessageError: If it is no user message.
             SessionClosedError: If the session is closed.
         """
-        checked = self._accept(message)
+        checked = self.accept(message)
         if checked["role"] != "user":
             raise InvalidMessageError("only user messages wait", path="/message/role")
         return await self._append("edit", {"inSeq": in_seq, "message": checked}, None, part_id)
@@ -170,6 +170,61 @@ class Inbox:
         accepted = [self._accept_data(chunk, f"/chunks/{index}") for index, chunk in enumerate(chunks)]
         return await self._append("write", {"chunks": accepted}, None, part_id)
 
+    # --- head start: what the process that makes the first step of an answer says; see `chatrt.runtime.head_start`
+
+    async def send_with_head_start(self, message: UIMessage, answer_id: str, *, client_data: Any = None) -> Appended:
+        """Append a user message whose answer is begun elsewhere; raises what `send_message` raises.
+
+        Args:
+            message: The message.
+            answer_id: The id of the answer.
+            client_data: As in `send_message`.
+        """
+        body = {"message": self.accept(message), "headStart": {"messageId": answer_id}}
+        return await self._append("message", body, client_data, None)
+
+    async def relay_chunks(
+        self, in_seq: int, first: int, chunks: Sequence[UIMessageChunk], *, part_id: str | None = None
+    ) -> Appended:
+        """Relay chunks of the first step; none at all say that it is still being made.
+
+        Args:
+            in_seq: The message that they answer.
+            first: How many were relayed before.
+            chunks: From the answer's `start` on, as they are to stand on `.out`.
+            part_id: As in `send_message`.
+        """
+        return await self._append("head-chunks", {"inSeq": in_seq, "first": first, "chunks": chunks}, None, part_id)
+
+    async def hand_over(
+        self,
+        in_seq: int,
+        *,
+        is_final: bool,
+        finish: UIMessageChunk | None = None,
+        usage: dict[str, Any] | None = None,
+        part_id: str | None = None,
+    ) -> Appended:
+        """Say that the first step is whole.
+
+        Args:
+            in_seq: The message that it answers.
+            is_final: Whether it is the whole answer; otherwise its calls are carried out and the answer goes on.
+            finish: Its `finish` chunk.
+            usage: What it used, as `Usage.to_json` gives it.
+            part_id: As in `send_message`.
+        """
+        body: dict[str, Any] = {"inSeq": in_seq, "isFinal": is_final}
+        if finish is not None:
+            body["finish"] = finish
+        if usage is not None:
+            body["usage"] = usage
+        return await self._append("handover", body, None, part_id)
+
+    async def skip_handover(self, in_seq: int, *, part_id: str | None = None) -> Appended:
+        """Say that there is nothing to take over: the run answers by itself, from the beginning."""
+        return await self._append("handover-skip", {"inSeq": in_seq}, None, part_id)
+
     async def _append(
         self,
         kind: InKind,
@@ -202,7 +257,13 @@ class Inbox:
             return checked
         return cast("UIMessageChunk", {**checked, "id": self._ids.new("data")})
 
-    def _accept(self, message: Any) -> UIMessage:
+    def accept(self, message: Any) -> UIMessage:
+        """Return a message as it is stored: checked, and with an id.
+
+        Raises:
+            InvalidMessageError: If it is no message, or has parts that are not a client's to send.
+            ForbiddenChangeError: If its role is neither `user` nor `assistant`.
+        """
         check(message)
         match message:
             case {"role": "user"}:

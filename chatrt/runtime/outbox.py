@@ -44,6 +44,7 @@ class Outbox:
         self._in_doubt = False
         self._waiting: set[asyncio.Future[None]] = set()
         self._readers = 0
+        self._watchers = 0
         self._ended = False
 
     @property
@@ -53,8 +54,8 @@ class Outbox:
 
     @property
     def readers(self) -> int:
-        """How many live readers are attached now."""
-        return self._readers
+        """How many live readers are attached now, watchers not counted."""
+        return self._readers - self._watchers
 
     def attach(self) -> Callable[[], None]:
         """Count as a live reader from now on, before the first record is read; the result ends it, once."""
@@ -69,12 +70,13 @@ class Outbox:
 
         return detach
 
-    async def read(self, after: int = 0, *, live: bool = True) -> AsyncIterator[list[Record]]:
+    async def read(self, after: int = 0, *, live: bool = True, watches: bool = False) -> AsyncIterator[list[Record]]:
         """Yield the records after the cursor `after` in batches: in order, without a gap or a repeat.
 
         Args:
             after: The last sequence number the reader has.
             live: Go on with what is appended later; otherwise end with the newest record.
+            watches: Nobody is told what is read: it only looks out for something.
 
         Yields:
             Non-empty batches. When records after the cursor are no longer kept, the first record has kind `gap` (D13),
@@ -85,6 +87,7 @@ class Outbox:
             SessionNotFoundError: If there is no such session.
         """
         self._readers += live
+        self._watchers += live and watches
         create_future, waiting = asyncio.get_running_loop().create_future, self._waiting
         try:
             cursor = after
@@ -111,6 +114,7 @@ class Outbox:
                     waiting.discard(future)
                     raise
         finally:
+            self._watchers -= live and watches
             if live:
                 self._leave()
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from chatrt.codec import loads
 from chatrt.errors import UsageError
@@ -30,6 +30,9 @@ logger = logging.getLogger("chatrt.runtime")
 
 PAGE = 1000
 
+Seam = Literal["final", "continued", "discarded", "stopped"]
+"""How a head start was taken over; see `chatrt.runtime.head_start`."""
+
 
 @dataclass(slots=True)
 class UnfinishedTurn:
@@ -39,6 +42,9 @@ class UnfinishedTurn:
         base: The message that is continued, as it was before.
         edit_seq: The last edit of the input that is answered; 0 if it was never edited.
         handed_on: Whether its run left it to the next one.
+        is_head_start: Whether another process made the first step.
+        seam: How that step was taken over, once it was; see `chatrt.runtime.head_start`.
+        relayed: How many of the chunks stand before the seam.
     """
 
     in_seq: int
@@ -48,13 +54,28 @@ class UnfinishedTurn:
     edit_seq: int = 0
     chunks: list[UIMessageChunk] = field(default_factory=list[UIMessageChunk])
     handed_on: bool = False
+    is_head_start: bool = False
+    seam: Seam | None = None
+    relayed: int = 0
 
     @property
     def is_kept(self) -> bool:
-        """Whether a person saw more than that an answer began, or approved calls may have run; of turns only."""
-        seen = any(chunk["type"] not in ("start", "start-step") for chunk in self.chunks)
-        approved_ran = bool(self.chunks) and self.base is not None and has_approved_calls(self.base)
-        return (seen or approved_ran) and self.trigger in ("message", "regenerate") and not self.handed_on
+        """Whether a person saw more than that an answer began, or calls may have run; of turns only.
+
+        What was relayed is no reason: it comes in again with the input, and the step is taken over once more. From then
+        on calls may have started.
+        """
+        if self.handed_on or self.trigger not in ("message", "regenerate"):
+            return False
+        if self.is_head_start and self.seam not in ("continued", "stopped"):
+            return self.seam is not None and _is_seen(self.chunks[self.relayed :])
+        return _is_seen(self.chunks) or (bool(self.chunks) and self.base is not None and has_approved_calls(self.base))
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether `on_chat_start` must have fired: nothing is said before it, but for what was relayed."""
+        own = self.chunks[self.relayed :] if self.is_head_start else self.chunks
+        return any(chunk["type"] not in ("error", "reset-step") for chunk in own)
 
     @property
     def injected_ids(self) -> set[str]:
@@ -75,6 +96,8 @@ async def find_unfinished_turn(store: Store, key: SessionKey, settled_seq: int) 
                 turn.chunks.append(cast("UIMessageChunk", loads(record.body)))
             elif record.kind == "upgrade" and turn is not None:
                 turn.handed_on = True
+            elif record.kind == "handover" and turn is not None:
+                turn.seam, turn.relayed = loads(record.body)["outcome"], len(turn.chunks)
         cursor = records[-1].seq
     return turn
 
@@ -93,7 +116,7 @@ async def close_unfinished_turn(work: TurnWork, turn: UnfinishedTurn, record: Re
     context = work.context
     settled = context.history.all()
     _take_injected(work, turn.injected_ids)
-    await work.resume(turn.message_id, turn.base, turn.chunks)
+    await work.resume(turn.message_id, turn.base, turn.chunks, announced=turn.is_announced)
     plan = RecoveryPlan()
     if context.agent.hooks.on_recovery_boot is not None and context.agent.hooks.hydrate_messages is None:
         plan = await _ask_for_plan(work, settled)
@@ -191,6 +214,12 @@ def _message_id(record: Record) -> str:
 
 def _begun(record: Record) -> UnfinishedTurn:
     body: dict[str, Any] = loads(record.body)
-    return UnfinishedTurn(
+    turn = UnfinishedTurn(
         body["inSeq"], body["trigger"], body["messageId"], body.get("message"), body.get("editSeq", 0)
     )
+    turn.is_head_start = body.get("headStart") is True
+    return turn
+
+
+def _is_seen(chunks: Iterable[UIMessageChunk]) -> bool:
+    return any(chunk["type"] not in ("start", "start-step", "reset-step") for chunk in chunks)

@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from typing import Any, cast
 
 from chatrt.codec import clean_text, dumps
-from chatrt.errors import InvalidJSONError, UIMessageStreamError
+from chatrt.errors import InvalidChunkError, InvalidJSONError, UIMessageStreamError
 from chatrt.generate import BeforeStep, TextStream
 from chatrt.models import Usage
 from chatrt.runtime.merge import has_approved_calls
@@ -40,6 +40,32 @@ logger = logging.getLogger("chatrt.runtime")
 SLICE_SECONDS = 0.001
 """How long a stream that never waits may keep the loop for itself."""
 
+STEP_CHUNKS = frozenset(
+    {
+        "start-step",
+        "finish-step",
+        "message-metadata",
+        "text-start",
+        "text-delta",
+        "text-end",
+        "reasoning-start",
+        "reasoning-delta",
+        "reasoning-end",
+        "reasoning-file",
+        "file",
+        "source-url",
+        "source-document",
+        "custom",
+        "tool-input-start",
+        "tool-input-delta",
+        "tool-input-available",
+        "tool-input-error",
+        "tool-output-available",
+        "tool-output-error",
+    }
+)
+"""What one call of a model says. Outputs are those of tools that the provider runs."""
+
 _HELD = frozenset({"start", "finish", "error", "abort", "start-step"})
 
 _in_answer: ContextVar[bool] = ContextVar("chatrt_in_answer", default=False)
@@ -58,6 +84,9 @@ class Response:
         message_id: The id of the message.
         base: The message that is continued, if one is.
         before_step: Looks in between the steps of each answer that is merged.
+
+    Attributes:
+        kept: The message as it was when it became part of the history; None while it is not.
     """
 
     def __init__(
@@ -69,6 +98,7 @@ class Response:
     ) -> None:
         self.message_id = message_id
         self.base = base
+        self.kept = base
         self.finish_reason: str | None = None
         self.stream_error: str | None = None
         self.usage: Usage | None = None
@@ -163,6 +193,35 @@ class Response:
                 self._reducer.apply(chunk)
             except UIMessageStreamError:
                 logger.exception("a stored chunk of message %s contradicts those before it", self.message_id)
+
+    # --- head start
+
+    def relay(self, chunk: UIMessageChunk) -> None:
+        """Write a chunk of a step that another process makes, as it is.
+
+        Raises:
+            InvalidChunkError: If it is none that a step begins with, or consists of.
+            UIMessageStreamError: If it contradicts the chunks before it.
+        """
+        known = validate_chunk(chunk)
+        kind = known["type"]
+        if kind == "start" and not self._started:
+            if known.get("messageId") != self.message_id:
+                raise InvalidChunkError("the answer has another id", path="/messageId")
+            self._started = True
+        elif kind not in STEP_CHUNKS or not self._started:
+            raise InvalidChunkError(f"{kind} has no place here", path="/type")
+        self._put(known)
+
+    def end_step(self, finish: UIMessageChunk | None, usage: Usage | None) -> None:
+        """Keep how a relayed step ended, for the end of the answer."""
+        self._hold({"type": "finish", "finishReason": "stop"} if finish is None else {**validate_chunk(finish)})
+        self.usage = usage
+
+    def reset_step(self) -> None:
+        """Take back what was relayed, where something was."""
+        if self._started:
+            self._put({"type": "reset-step"})
 
     # --- ending
 

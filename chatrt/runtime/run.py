@@ -28,6 +28,7 @@ from chatrt.runtime.custom import CustomLoop
 from chatrt.runtime.data import DataWork
 from chatrt.runtime.finish import finish, settle
 from chatrt.runtime.flusher import Flusher
+from chatrt.runtime.head_start import HeadStartWork, has_head_start
 from chatrt.runtime.lifecycle import Lifecycle, is_resumable
 from chatrt.runtime.outbox import OutboxWriter
 from chatrt.runtime.preload import PreloadWork
@@ -45,6 +46,7 @@ from chatrt.serving import ServedSession
 from chatrt.stores import Lease, Record
 from chatrt.tool_call import enter_tool
 from chatrt.turn import Trigger, enter_turn
+from chatrt.ui import UIMessage
 
 logger = logging.getLogger("chatrt.runtime")
 
@@ -76,7 +78,8 @@ class Run:
         self._live = live
         self._clock = flusher.clock
         self._ids = ids
-        self._known_ids: dict[int, str] = {}
+        self._left: UnfinishedTurn | None = None
+        self._closed = 0
         self._task = asyncio.current_task()
         self._arrived = asyncio.Event()
         self._told: set[asyncio.Task[None]] = set()
@@ -203,7 +206,7 @@ class Run:
         if unfinished is None:
             return
         if not unfinished.is_kept:
-            self._known_ids[unfinished.in_seq] = unfinished.message_id
+            self._left = unfinished
             return
         record = await self._next()
         if record is None and self._draining:
@@ -214,6 +217,7 @@ class Run:
                 self._arrivals.put_back([record])
             return
         logger.info("chat %s: closing the turn of input %d", self._context.chat_id, record.seq)
+        self._closed = record.seq
         work = TurnWork(self._context, record)
         self._lifecycle.begin(work)
         self._arrivals.begin(record, work)
@@ -274,7 +278,7 @@ class Run:
         if self._arrivals.is_withdrawn(record):
             await settle(self._context, {"inSeq": record.seq, "trigger": record.kind, "status": "withdrawn"})
             return True
-        work = KINDS[record.kind](self._context, record, self._known_ids.pop(record.seq, None))
+        work = self._work_of(record)
         self._lifecycle.begin(work)
         if isinstance(work, PreloadWork) and not (self._live.agent.hooks.on_preload and self._lifecycle.is_fresh):
             await self._warm_up(work)
@@ -321,13 +325,27 @@ class Run:
     async def _serve_writes(self, record: Record) -> None:
         """Serve the writes that wait in a row; they neither begin nor resume the run, and no hook is told of them."""
         records = [record, *self._arrivals.take_writes()]
-        known_ids = [self._known_ids.pop(each.seq) for each in records if each.seq in self._known_ids]
-        work = WriteWork(self._context, records, next(iter(known_ids), None))
+        left = self._take_left(*records)
+        work = WriteWork(self._context, records, None if left is None else left.message_id)
         try:
             await finish(work, await work.perform())
         finally:
             self._live.running = None
             enter_turn(None)
+
+    def _work_of(self, record: Record) -> Work:
+        left = self._take_left(record)
+        if has_head_start(record) and record.seq != self._closed:
+            return HeadStartWork(self._context, record, left)
+        return KINDS[record.kind](self._context, record, None if left is None else left.message_id)
+
+    def _take_left(self, *records: Record) -> UnfinishedTurn | None:
+        """Return what another run left of one of these inputs, once."""
+        left = self._left
+        if left is None or all(record.seq != left.in_seq for record in records):
+            return None
+        self._left = None
+        return left
 
     async def _warm_up(self, work: Work) -> None:
         """Be there, ahead of the first message, with nothing to say."""
@@ -349,9 +367,9 @@ class Run:
         await context.commit([])
         await self._end()
 
-    def _on_turn_start(self, in_seq: int, trigger: Trigger, message_id: str) -> None:
-        history = self._context.history
-        self._live.running = RunningTurn(in_seq, trigger, message_id, history.all(), history.branches())
+    def _on_turn_start(self, in_seq: int, trigger: Trigger, message_id: str, messages: list[UIMessage]) -> None:
+        branches = self._context.history.branches()
+        self._live.running = RunningTurn(in_seq, trigger, message_id, messages, branches)
         self._arrivals.answer_opened()
 
     # --- leave

@@ -84,6 +84,8 @@ class Steering:
         agent, message = self._context.agent, body["message"]
         if message["role"] != "user" or "messageId" in body or agent.when_busy not in ("queue", "steer"):
             return False
+        if "headStart" in body:
+            return False  # it is being answered already
         if self._context.history.find_message(message["id"]) is not None:
             return False  # an edit
         decides = agent.pending_messages is not None and agent.pending_messages.should_inject is not None

@@ -68,15 +68,24 @@ class TurnWork(Work):
             return Failed(error)
         return Stopped(self.stop_reason) if self.stop_signal.is_set() else Completed()
 
-    async def resume(self, message_id: str, base: UIMessage | None, chunks: Sequence[UIMessageChunk]) -> None:
-        """Take up a turn that another run left, so that it can be finished; hooks that fail now cannot prevent it."""
+    async def resume(
+        self, message_id: str, base: UIMessage | None, chunks: Sequence[UIMessageChunk], *, announced: bool
+    ) -> None:
+        """Take up a turn that another run left, so that it can be finished; hooks that fail now cannot prevent it.
+
+        Args:
+            message_id: The id of the answer.
+            base: The message that is continued, if one is.
+            chunks: What was said.
+            announced: Whether `on_chat_start` must have fired.
+        """
         try:
             await self.resolve_agent_parts()
             await self._accept()
         except Exception:
             logger.exception("input %d of chat %s could not be merged again", self.in_seq, self.context.chat_id)
-        if any(chunk["type"] != "error" for chunk in chunks):
-            self.context.state.chat_started = True  # nothing is said before `on_chat_start`
+        if announced:
+            self.context.state.chat_started = True
         self._resume_response(message_id, base, chunks)
 
     # --- accept: what came in becomes part of the history

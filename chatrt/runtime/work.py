@@ -138,6 +138,10 @@ class Work(ABC):
         write_record(self.response, record)
         return True
 
+    def take_relayed(self, record: Record) -> None:
+        """Take what the process that gives this input a head start says; an input without one passes it."""
+        logger.debug("input %d has no head start to take %s", self.in_seq, record)
+
     # --- the way to an answer
 
     @abstractmethod
@@ -150,11 +154,10 @@ class Work(ABC):
         Raises:
             InvalidClientDataError: If it does not fit the agent's type.
         """
-        own: Any = self.body.get("clientData")
-        default = self.context.default_client_data
-        if isinstance(default, dict) and isinstance(own, dict):
-            own = {**cast("dict[str, Any]", default), **cast("dict[str, Any]", own)}
-        self.client_data = self.context.agent.parse_client_data(default if own is None else own)
+        context = self.context
+        self.client_data = context.agent.parse_client_data(
+            self.body.get("clientData"), default=context.default_client_data
+        )
 
     async def resolve_agent_parts(self) -> None:
         """Validate the client data and find the tools of this turn."""
@@ -180,15 +183,28 @@ class Work(ABC):
         message_id = base["id"] if base is not None else self._message_id
         if message_id is None or (base is None and context.history.find_message(message_id) is not None):
             message_id = context.ids.new("msg")
+        context.writer.push("turn-start", dumps(self.describe_start(message_id, base)))
+        turn = self._begin_turn(Response(context.writer, message_id, base, self.before_step))
+        self.tell_turn_start()
+        return turn
+
+    def describe_start(self, message_id: str, base: UIMessage | None) -> dict[str, Any]:
+        """Return the body of the `turn-start` record."""
         start: dict[str, Any] = {"inSeq": self.in_seq, "trigger": self.trigger, "messageId": message_id}
         if base is not None:
             start["message"] = base
         if "editSeq" in self.body:
             start["editSeq"] = self.body["editSeq"]
-        context.writer.push("turn-start", dumps(start))
-        turn = self._begin_turn(Response(context.writer, message_id, base, self.before_step))
-        context.on_turn_start(self.in_seq, self.trigger, message_id)
-        return turn
+        return start
+
+    def tell_turn_start(self) -> None:
+        """Let whoever loads the chat see what the running turn stands on."""
+        if self.response is not None:
+            self.context.on_turn_start(self.in_seq, self.trigger, self.response.message_id, self.messages_to_show())
+
+    def messages_to_show(self) -> list[UIMessage]:
+        """Return the messages that stand before the answer."""
+        return self.context.history.all()
 
     def _begin_turn(self, response: Response) -> Turn[Any]:
         context = self.context
@@ -220,10 +236,10 @@ class Work(ABC):
         self.turn = turn
         return turn
 
-    def _resume_response(self, message_id: str, base: UIMessage | None, chunks: Sequence[UIMessageChunk]) -> None:
+    def _resume_response(self, message_id: str, base: UIMessage | None, chunks: Sequence[UIMessageChunk]) -> Turn[Any]:
         response = Response(self.context.writer, message_id, base, self.before_step)
         response.replay(chunks)
-        self._begin_turn(response)
+        return self._begin_turn(response)
 
     @property
     def is_answering(self) -> bool:

@@ -31,13 +31,15 @@ InKind = Literal[
     "write",
     "edit",
     "withdraw",
+    "head-chunks",
     "handover",
+    "handover-skip",
     "data",
 ]
 BUSY_KINDS: tuple[InKind, ...] = ("message", "regenerate", "action")
 """The kinds of `.in` records that make a session busy as long as they are unsettled."""
 
-OutKind = Literal["chunk", "turn-start", "turn-complete", "upgrade"]
+OutKind = Literal["chunk", "turn-start", "turn-complete", "upgrade", "handover"]
 SessionStatus = Literal["open", "closed"]
 
 

@@ -1,0 +1,212 @@
+"""Head start: a turn whose first step another process makes while the run boots, taken over without a seam.
+
+The input is a message like any other, with the id of its answer in `headStart`. What the other process has to say comes
+in behind it on `.in`, and goes on with the input after a crash:
+
+    head-chunks     what the step said so far: it goes on to `.out` at once
+    handover        the step is whole: its calls are carried out and the answer goes on, or it is the whole answer
+    handover-skip   there is nothing to take over: the run answers by itself, from the beginning
+
+Before the last two of these, or a stop, or `head_start_timeout` seconds of silence, nothing of the application is
+called but `on_boot`. Then a `handover` record on `.out` says what became of the step, and all hooks of a turn fire:
+
+    continued   its calls are carried out here; when all have their results, `run` goes on with the same message
+    final       `run` is not called
+    discarded   what was relayed is taken back by a `reset-step`; `run` answers
+    stopped     what was relayed is kept
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any
+
+from chatrt.codec import dumps, loads
+from chatrt.errors import ChatrtError, InvalidInputError
+from chatrt.generate import PendingCalls
+from chatrt.models import Usage
+from chatrt.runtime.context import RunContext
+from chatrt.runtime.recovery import Seam, UnfinishedTurn
+from chatrt.runtime.response import Response
+from chatrt.runtime.turns import TurnWork
+from chatrt.runtime.work import Completed, Failed, HandedOn, Outcome, Stopped
+from chatrt.stores import Record
+from chatrt.turn import Turn
+from chatrt.ui import UIMessage, UIMessageChunk, overlay_tool_states
+
+logger = logging.getLogger("chatrt.runtime")
+
+
+def has_head_start(record: Record) -> bool:
+    """Tell whether the answer to an input is begun by another process."""
+    return record.kind == "message" and b'"headStart"' in record.body and "headStart" in loads(record.body)
+
+
+class HeadStartWork(TurnWork):
+    """A `message` record with a head start being served.
+
+    Args:
+        context: The run that serves it.
+        record: The record.
+        left: What another run left of this turn.
+    """
+
+    def __init__(self, context: RunContext, record: Record, left: UnfinishedTurn | None = None) -> None:
+        super().__init__(context, record)
+        self._message_id = self.body["headStart"]["messageId"] if left is None else left.message_id
+        self._left = left
+        self._said: deque[Record] = deque()
+        self._news = asyncio.Event()
+        self._relayed = 0
+
+    def take_relayed(self, record: Record) -> None:
+        self._said.append(record)
+        self._news.set()
+
+    # --- before the seam
+
+    def describe_start(self, message_id: str, base: UIMessage | None) -> dict[str, Any]:
+        return {**super().describe_start(message_id, base), "headStart": True}
+
+    def messages_to_show(self) -> list[UIMessage]:
+        shown = super().messages_to_show()
+        return shown if self.merged else [*shown, self.body["message"]]
+
+    def open_response(self, base: UIMessage | None) -> Turn[Any]:
+        """Begin the answer, or take it up where its log ends: it was begun once, so there is no second beginning."""
+        left = self._left
+        if left is None or not left.is_head_start:
+            return super().open_response(base)
+        turn = self._resume_response(left.message_id, None, left.chunks)
+        self._relayed = len(left.chunks)
+        self.tell_turn_start()
+        return turn
+
+    async def perform(self) -> Outcome | HandedOn:
+        try:
+            self.open_response(None)
+            response = self._writer_of_answer()
+            seam = await self._reach_seam(response)
+            await self.resolve_agent_parts()
+            await self._accept()
+            turn = self._begin_turn(response)
+            self.tell_turn_start()
+            self._put_in_place(response)
+            await self._announce(turn)
+            if seam in ("continued", "discarded"):
+                if self._is_handed_on():
+                    return HandedOn()
+                await self._go_on(turn, response, calls=seam == "continued")
+        except Exception as error:
+            return Failed(error)
+        return Stopped(self.stop_reason) if self.stop_signal.is_set() else Completed()
+
+    async def _reach_seam(self, response: Response) -> Seam:
+        """Relay until the step is over, one way or another, and say on `.out` how; stored when this returns."""
+        known = None if self._left is None else self._left.seam
+        seam = known if known == "discarded" else await self._relay_all(response)
+        if seam in ("discarded", "stopped"):
+            response.close_texts()
+        if known is None:
+            record = {"inSeq": self.in_seq, "messageId": response.message_id, "outcome": seam}
+            self.context.writer.push("handover", dumps(record))
+            if seam == "discarded":
+                response.reset_step()
+        await self.context.writer.flush()
+        return seam
+
+    async def _relay_all(self, response: Response) -> Seam:
+        if "editSeq" in self.body:
+            return "discarded"  # the step answers other words
+        while True:
+            try:
+                seam = self._take_what_was_said(response)
+            except ChatrtError as error:
+                logger.warning("chat %s: a head start cannot be taken over: %s", self.context.chat_id, error)
+                return "discarded"
+            if self.stop_signal.is_set() and seam in (None, "discarded"):
+                return "stopped"
+            if seam is not None:
+                return seam
+            if self.context.writer.crowded:
+                await self.context.writer.flush()
+            if not await self._wait_for_more():
+                logger.warning("chat %s: nobody goes on with the head start", self.context.chat_id)
+                return "discarded"
+
+    def _take_what_was_said(self, response: Response) -> Seam | None:
+        while self._said:
+            record = self._said.popleft()
+            body: dict[str, Any] = loads(record.body)
+            match record.kind:
+                case "head-chunks":
+                    self._relay(response, body["first"], body["chunks"])
+                case "handover" if response.snapshot() is not None:
+                    usage = body.get("usage")
+                    response.end_step(body.get("finish"), None if usage is None else Usage.from_json(usage))
+                    return "final" if body["isFinal"] else "continued"
+                case _:
+                    return "discarded"
+        self._news.clear()
+        return None
+
+    def _relay(self, response: Response, first: int, chunks: list[UIMessageChunk]) -> None:
+        """Write the chunks that are not on `.out` yet: chunk for chunk it has what was relayed, from the first on."""
+        if first > self._relayed:
+            raise InvalidInputError(f"chunk {self._relayed} is missing", path="/first")
+        for chunk in chunks[self._relayed - first :]:
+            response.relay(chunk)
+            self._relayed += 1
+
+    async def _wait_for_more(self) -> bool:
+        """Return whether something was said, or a stop came, in time."""
+        waits = [
+            asyncio.create_task(self._news.wait()),
+            asyncio.create_task(self.stop_signal.wait()),
+            asyncio.create_task(self.context.clock.sleep(self.context.agent.head_start_timeout)),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+        return self._news.is_set() or self.stop_signal.is_set()
+
+    # --- behind the seam
+
+    def _put_in_place(self, response: Response) -> None:
+        """Make what the step said part of the history, behind what came in."""
+        said = response.snapshot()
+        if said is None:
+            return
+        history = self.context.history
+        response.kept = history.find_message(said["id"])
+        if response.kept is None:
+            history.append(said)
+            response.kept = said
+
+    async def _go_on(self, turn: Turn[Any], response: Response, *, calls: bool) -> None:
+        if calls:
+            said = response.snapshot()
+            parts = [] if said is None else said["parts"]
+            before = [message for message in self.context.history.all() if message["id"] != response.message_id]
+            pending = PendingCalls(parts, self.tools, self.convert(before), ids=self.context.ids)
+            await self.answer(pending.chunks)
+            if self.stop_signal.is_set() or not pending.all_answered:
+                return
+            self._advance(response)
+        await self._run(turn)
+
+    def _advance(self, response: Response) -> None:
+        """Give the history the results of the calls; what hooks made of the message meanwhile stays (D1)."""
+        history, said = self.context.history, response.snapshot()
+        stored = history.find_message(response.message_id)
+        if stored is None or said is None:
+            return
+        if stored == response.kept:
+            history.advance(said)
+            response.kept = said
+        else:
+            history.advance(overlay_tool_states(stored, said))
