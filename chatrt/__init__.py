@@ -48,6 +48,8 @@ _HOMES = {
     "SessionManager": "chatrt.runtime",
     "session_writer": "chatrt.runtime",
     "create_app": "chatrt.server",
+    "HeadStartRequest": "chatrt.server",
+    "start_head_start": "chatrt.server",
     "Skill": "chatrt.skills",
     "load_skills": "chatrt.skills",
     "skill_tools": "chatrt.skills",

@@ -32,7 +32,7 @@ from chatrt.prompt_cache import cache_control, cache_last_message, cache_last_to
 from chatrt.run_control import RunControl, current_run
 from chatrt.run_locals import Local, local, local_values
 from chatrt.runtime import Session, SessionManager, session_writer
-from chatrt.server import create_app
+from chatrt.server import HeadStartRequest, create_app, start_head_start
 from chatrt.serving import ServedSession, ServedTurn
 from chatrt.skills import Skill, load_skills, skill_tools, skills_preamble
 from chatrt.tool_call import current_tool
@@ -56,6 +56,7 @@ __all__ = [
     "Compaction",
     "CompactionLayer",
     "FunctionModel",
+    "HeadStartRequest",
     "History",
     "HydrateMessagesEvent",
     "LiteLLMModel",
@@ -115,6 +116,7 @@ __all__ = [
     "session_writer",
     "skill_tools",
     "skills_preamble",
+    "start_head_start",
     "step_count_is",
     "stream_text",
     "sub_agent",

@@ -145,7 +145,7 @@ def _opened(work: Work) -> Response:
             work.new_message = message
         work.merged = True
     if work.response is None:
-        work.open_response(None)
+        work.open_late()
     if work.response is None:  # pragma: no cover - open_response sets it
         raise AssertionError
     return work.response

@@ -84,6 +84,14 @@ class HeadStartWork(TurnWork):
         self.tell_turn_start()
         return turn
 
+    def open_late(self) -> None:
+        """Begin the answer with what a person may have seen of it (D21)."""
+        self.open_response(None)
+        try:
+            self._take_what_was_said(self._writer_of_answer())
+        except ChatrtError:
+            logger.warning("chat %s: a head start is not kept", self.context.chat_id, exc_info=True)
+
     async def perform(self) -> Outcome | HandedOn:
         try:
             self.open_response(None)

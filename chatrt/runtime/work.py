@@ -188,6 +188,10 @@ class Work(ABC):
         self.tell_turn_start()
         return turn
 
+    def open_late(self) -> None:
+        """Begin the answer of work that failed before it was performed."""
+        self.open_response(None)
+
     def describe_start(self, message_id: str, base: UIMessage | None) -> dict[str, Any]:
         """Return the body of the `turn-start` record."""
         start: dict[str, Any] = {"inSeq": self.in_seq, "trigger": self.trigger, "messageId": message_id}

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import cast
+from urllib.parse import quote
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -10,13 +15,20 @@ from chatrt.errors import AgentMismatchError
 from chatrt.runtime import Session
 from chatrt.server.auth import Principal
 from chatrt.server.errors import json_response
+from chatrt.server.first_step import FirstStep, StepChunk
+from chatrt.server.head_start import HeadStart, is_untouched
 from chatrt.server.limits import check_chat_id
 from chatrt.server.service import Service
 from chatrt.server.streams import AI_SDK_HEADERS
-from chatrt.wires.ai_sdk import parse_request, read_turn, resume, submit
-from chatrt.wires.chunk_versions import parse_major
+from chatrt.ui import UIMessage
+from chatrt.wires.ai_sdk import ChatRequest, parse_request, read_turn, resume, submit
+from chatrt.wires.chunk_versions import Major, parse_major
+from chatrt.wires.frames import writes
+from chatrt.wires.handover import Shown, read_behind_seam
 
 VERSION_HEADER = "x-chatrt-ai-sdk"
+CHAT_ID_HEADER = "x-chatrt-chat-id"
+TOKEN_HEADER = "x-chatrt-session-token"  # noqa: S105 - a name
 
 
 class AISDKEndpoints:
@@ -46,11 +58,42 @@ class AISDKEndpoints:
         principal.require(chat.chat_id, "read", "write", agent=agent)
         self._service.check_agent(agent)
         session = await self._open_session(principal, agent, chat.chat_id)
+        warm = self._service.head_starts.find(agent)
+        if warm is not None and chat.is_new_message and await is_untouched(session):
+            return await self._post_first(principal, session, chat, warm, major)
         after = session.outbox.last_seq
         in_seq, detach = await submit(session, chat)
         return self._service.streams.open(
             read_turn(session, in_seq, after=after, major=major),
             headers=AI_SDK_HEADERS,
+            when_cut="break",
+            expires_at=principal.expires_at,
+            on_end=detach,
+        )
+
+    async def _post_first(
+        self, principal: Principal, session: Session, chat: ChatRequest, warm: HeadStart, major: Major
+    ) -> Response:
+        """Take a chat's first message, begin its answer here and stream it; the run goes on with it."""
+        detach = session.outbox.attach()
+        try:
+            step, _ = await self._service.head_starts.begin(
+                self._service.sessions,
+                session,
+                warm,
+                cast("UIMessage", chat.message),
+                client_data=chat.client_data,
+            )
+        except BaseException:
+            detach()
+            raise
+        headers = {**AI_SDK_HEADERS, CHAT_ID_HEADER: quote(session.chat_id, safe="")}
+        if principal.full and self._service.authority.mints:
+            minted = self._service.authority.mint(session.chat_id, tenant=principal.tenant, agent=session.agent.id)
+            headers[TOKEN_HEADER] = minted.token
+        return self._service.streams.open(
+            _read_from_first_step(session, step, Shown(major)),
+            headers=headers,
             when_cut="break",
             expires_at=principal.expires_at,
             on_end=detach,
@@ -110,6 +153,17 @@ class AISDKEndpoints:
         session = await sessions.get_session(chat_id, tenant=tenant)
         _check_agent_of(session, agent)
         return session
+
+
+async def _read_from_first_step(session: Session, step: FirstStep, shown: Shown) -> AsyncIterator[bytes]:
+    async with aclosing(cast("AsyncGenerator[list[StepChunk]]", step.read())) as batches:
+        async for batch in batches:
+            for data in writes([shown.show(chunk, body) for chunk, body in batch]):
+                yield data
+    behind = read_behind_seam(session, step.in_seq, after=step.after, shown=shown)
+    async with aclosing(cast("AsyncGenerator[bytes]", behind)) as frames:
+        async for data in frames:
+            yield data
 
 
 def _check_agent_of(session: Session, agent: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -20,9 +20,10 @@ from chatrt.clock import Clock, SystemClock
 from chatrt.errors import UsageError
 from chatrt.ids import Ids, RandomIds
 from chatrt.runtime import SessionManager
-from chatrt.server.ai_sdk import VERSION_HEADER, AISDKEndpoints
+from chatrt.server.ai_sdk import CHAT_ID_HEADER, TOKEN_HEADER, VERSION_HEADER, AISDKEndpoints
 from chatrt.server.auth import Authority
 from chatrt.server.errors import ErrorBoundary, from_http_exception, json_response
+from chatrt.server.head_start import HeadStart, HeadStarts
 from chatrt.server.limits import Limits
 from chatrt.server.native import NativeEndpoints
 from chatrt.server.paths import SegmentPaths
@@ -44,6 +45,7 @@ def create_app(
     heartbeat: float = DEFAULT_HEARTBEAT,
     debug: bool = False,
     playground: bool = False,
+    head_start: HeadStart | Mapping[str, HeadStart] | None = None,
     routes: Sequence[BaseRoute] = (),
     clock: Clock | None = None,
     ids: Ids | None = None,
@@ -64,6 +66,8 @@ def create_app(
         heartbeat: Seconds between comments that keep a quiet stream alive.
         debug: Tell clients the text of exceptions; for development only.
         playground: Serve the chat page at `/`.
+        head_start: Begins the answer to the first message of a chat on the AI SDK wire, for all agents or by agent id;
+            see `chatrt.server.head_start`.
         routes: More routes, looked at after the application's own.
         clock: Time, for tests.
         ids: Fresh ids, for tests.
@@ -84,6 +88,7 @@ def create_app(
         ),
         limits=limits,
         streams=OpenStreams(clock=clock, limits=limits, heartbeat=heartbeat),
+        head_starts=HeadStarts(head_start),
     )
     own = [*_health(service), *AISDKEndpoints(service).routes(), *NativeEndpoints(service).routes()]
     app = Starlette(
@@ -108,7 +113,13 @@ def _middleware(service: Service, ids: Ids, cors_origins: Sequence[str], *, debu
             allow_origins=list(cors_origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", VERSION_HEADER],
-            expose_headers=["retry-after", "www-authenticate", "x-vercel-ai-ui-message-stream"],
+            expose_headers=[
+                "retry-after",
+                "www-authenticate",
+                "x-vercel-ai-ui-message-stream",
+                CHAT_ID_HEADER,
+                TOKEN_HEADER,
+            ],
         ),
         Middleware(ErrorBoundary, ids=ids, debug=debug),
         Middleware(StartOnFirstRequest, service=service),

@@ -13,6 +13,7 @@ from chatrt.errors import AgentNotFoundError, ShuttingDownError
 from chatrt.models.litellm_upstream import close_litellm
 from chatrt.runtime import SessionManager
 from chatrt.server.auth import Authority
+from chatrt.server.head_start import HeadStarts
 from chatrt.server.limits import Limits, read_json
 from chatrt.server.streams import OpenStreams
 
@@ -25,6 +26,7 @@ class Service:
     authority: Authority
     limits: Limits
     streams: OpenStreams
+    head_starts: HeadStarts
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     _started: bool = False
 
@@ -39,8 +41,9 @@ class Service:
                 self._started = True
 
     async def aclose(self) -> None:
-        """End the streams at a record boundary, then let running turns finish and close the store."""
+        """End the streams at a record boundary, then let head starts and running turns finish and close the store."""
         await self.streams.aclose()
+        await self.head_starts.aclose()
         if self._started:
             await self.sessions.aclose()
             await close_litellm()

@@ -56,6 +56,11 @@ class ChatRequest:
         """Whether the client answers tool calls of an assistant message instead of saying something new."""
         return self.message is not None and self.message.get("role") == "assistant"
 
+    @property
+    def is_new_message(self) -> bool:
+        """Whether the client says something new, and edits nothing."""
+        return self.message is not None and self.message.get("role") == "user" and self.message_id is None
+
 
 def parse_request(body: Any) -> ChatRequest:
     """Read the body of a POST: `{id, messages | message, trigger?, messageId?, clientData?}`; other keys are ignored.
@@ -146,26 +151,16 @@ async def submit(session: Session, request: ChatRequest) -> tuple[int, Callable[
     return appended.seq, detach
 
 
-async def read_turn(session: Session, in_seq: int, *, after: int, major: Major) -> AsyncIterator[bytes]:
-    """Yield the frames of the turn that settles an inbox record, then `[DONE]`.
+def read_turn(session: Session, in_seq: int, *, after: int, major: Major) -> AsyncIterator[bytes]:
+    """Return the frames of the turn that settles an inbox record, then `[DONE]`; see `TurnReader.frames`.
 
     Args:
         session: The session.
         in_seq: The inbox record.
         after: A cursor from before the record was appended.
         major: What the client can read.
-
-    Raises:
-        StreamCutError: If the log ends before the turn does.
     """
-    turn = _TurnReader(in_seq, major)
-    async with reading(session, after) as batches:
-        async for batch in batches:
-            for data in writes(turn.feed(batch)):
-                yield data
-            if turn.settled:
-                return
-    raise StreamCutError
+    return TurnReader(in_seq, major).frames(session, after)
 
 
 async def resume(session: Session, store: Store, *, major: Major) -> AsyncIterator[bytes] | None:
@@ -174,21 +169,10 @@ async def resume(session: Session, store: Store, *, major: Major) -> AsyncIterat
     if not await is_busy(session, store, position):
         return None
     tail = await look_up_tail(session, position.cursor)
-    return _replay(session, after=position.cursor, settled=position.in_cursor, tail=tail, major=major)
+    return TurnReader(None, major, settled=position.in_cursor, past=tail).frames(session, position.cursor)
 
 
-async def _replay(session: Session, *, after: int, settled: int, tail: int, major: Major) -> AsyncIterator[bytes]:
-    turn = _TurnReader(None, major, settled=settled, past=tail)
-    async with reading(session, after) as batches:
-        async for batch in batches:
-            for data in writes(turn.feed(batch)):
-                yield data
-            if turn.settled:
-                return
-    raise StreamCutError
-
-
-class _TurnReader:
+class TurnReader:
     """Picks the chunks of one turn out of the log.
 
     With an `in_seq` it is the turn that settles this record, as it comes. Without, it is the first turn that settles
@@ -206,6 +190,20 @@ class _TurnReader:
         self._active = False
         self._started = False
         self._failed = False
+
+    async def frames(self, session: Session, after: int) -> AsyncIterator[bytes]:
+        """Yield the frames of the turn as it is read after a cursor, joined to writes.
+
+        Raises:
+            StreamCutError: If the log ends before the turn does.
+        """
+        async with reading(session, after) as batches:
+            async for batch in batches:
+                for data in writes(self.feed(batch)):
+                    yield data
+                if self.settled:
+                    return
+        raise StreamCutError
 
     def feed(self, batch: list[Record]) -> Iterator[bytes]:
         """Yield the frames of a batch; `settled` is set when the turn is over, and the rest of the batch ignored."""

@@ -129,6 +129,7 @@ async def test_the_question_is_part_of_the_history(house: House):
     assert await chat.texts() == [("user", "what is new?"), ("assistant", "nothing")]
 
 
+@pytest.mark.behaviour(122)
 async def test_hooks_see_the_answer_in_the_history(house: House):
     """When a turn starts behind a head start, the history holds the question and what was said."""
     seen: list[Any] = []
@@ -337,6 +338,7 @@ async def test_hydrate_is_given_the_first_message(house: House):
     assert [(message["role"], message["id"]) for message in seen[0]] == [("user", "u1"), ("assistant", ANSWER)]
 
 
+@pytest.mark.behaviour(123)
 async def test_an_answer_that_is_hydrated_already_is_not_doubled(house: House):
     """When the application's own history has the answer by its id, it stays one message."""
     stored: Any = {"id": ANSWER, "role": "assistant", "parts": [{"type": "text", "text": "from"}]}
@@ -419,6 +421,7 @@ async def test_the_model_reads_what_was_said_and_found(house: House):
     assert found["content"][0]["output"] == {"type": "text", "value": "found x"}
 
 
+@pytest.mark.behaviour(121)
 async def test_the_stored_message_shows_no_approvals(house: House):
     """A call that was carried out behind a head start is stored like any other."""
     chat = await house.open(counting(ScriptedModel(["it is so"]), search))
