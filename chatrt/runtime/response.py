@@ -216,7 +216,7 @@ class Response:
     def end_step(self, finish: UIMessageChunk | None, usage: Usage | None) -> None:
         """Keep how a relayed step ended, for the end of the answer."""
         self._hold({"type": "finish", "finishReason": "stop"} if finish is None else {**validate_chunk(finish)})
-        self.usage = usage
+        self.usage = self.last_usage = usage
 
     def reset_step(self) -> None:
         """Take back what was relayed, where something was."""

@@ -64,3 +64,18 @@ def test_the_page_reads_the_same_events(size: int):
     found = run(streams=[[text, size] for text in texts])["events"]
 
     assert found == [[event.data for event in SSEDecoder().decode(text.encode())] for text in texts]
+
+
+def test_the_page_takes_back_a_step():
+    """What a `reset-step` takes back is gone from the page too, and the step goes on behind it."""
+    text = [
+        {"type": "text-start", "id": "t"},
+        {"type": "text-delta", "id": "t", "delta": "half"},
+        {"type": "text-end", "id": "t"},
+    ]
+    begun = [{"type": "start", "messageId": "m"}, {"type": "start-step"}, *text, {"type": "reset-step"}]
+    chunks = [*begun, {"type": "start-step"}, *text[:1], {"type": "text-delta", "id": "t", "delta": "whole"}, text[2]]
+    [message] = run(chunks=[chunks])["messages"]
+
+    assert shown(message) == shown(assemble(chunks))
+    assert [part.get("text") for part in message["parts"]] == [None, None, "whole"]

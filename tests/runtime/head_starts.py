@@ -1,10 +1,15 @@
-"""Plays the process that makes the first step of an answer: says on `.in` what it would relay."""
+"""Plays the process that makes the first step of an answer, and agents whose runs take it over."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from chatrt.agent import ChatAgent
+from chatrt.generate import stream_text
+from chatrt.models import ScriptedModel
 from chatrt.stores import Appended
+from chatrt.tools import Tool, tool
 from tests.runtime.driver import Chat, user
 
 ANSWER = "warm-1"
@@ -60,3 +65,62 @@ class Warm:
 
     async def settled(self) -> Any:
         return await self.chat.settled(self.sent)
+
+
+# --- agents
+
+
+HOOKS = (
+    "on_boot",
+    "on_preload",
+    "on_validate_messages",
+    "on_chat_start",
+    "on_turn_start",
+    "prepare_messages",
+    "on_before_turn_complete",
+    "on_turn_complete",
+)
+PASSING = {
+    "on_validate_messages": lambda event: event.messages,
+    "prepare_messages": lambda event: event.messages,
+}
+
+
+def watched(fired: list[str], **options: Any) -> ChatAgent:
+    """An agent that writes down which hooks fire, and `run` as well."""
+
+    def note(name: str) -> Any:
+        def hook(event: Any) -> Any:
+            fired.append(name)
+            return PASSING.get(name, lambda event: None)(event)
+
+        return hook
+
+    def run(turn: Any) -> str:
+        fired.append("run")
+        return "from run"
+
+    return ChatAgent("a", run=run, **{**{name: note(name) for name in HOOKS}, **options})
+
+
+def counting(model: ScriptedModel, *tools: Tool, **options: Any) -> ChatAgent:
+    """An agent that answers with a model and its tools."""
+    return ChatAgent("a", tools=tools, run=lambda turn: stream_text(model, turn.messages, tools=turn.tools), **options)
+
+
+@tool
+async def search(query: str) -> str:
+    """Search."""
+    return f"found {query}"
+
+
+@tool
+def ask_user(question: str) -> str:
+    """Ask the person."""
+
+
+async def outcomes(chat: Chat) -> list[str]:
+    """The outcomes of the seams on `.out`."""
+    async for batch in chat.session.outbox.read(live=False):
+        return [json.loads(record.body)["outcome"] for record in batch if record.kind == "handover"]
+    return []

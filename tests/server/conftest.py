@@ -12,7 +12,10 @@ from chatrt.clock import ManualClock
 from chatrt.ids import CountingIds
 from chatrt.server import create_app
 from chatrt.stores import MemoryStore
+from tests.server.head_start_kit import make
 from tests.server.kit import KEY, Gates, Kit, make_agent
+
+__all__ = ["gates", "kit", "locked", "make", "make_kit"]
 
 
 @pytest.fixture

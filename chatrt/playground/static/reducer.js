@@ -155,6 +155,10 @@ export class Reducer {
         return this.#metadata(chunk.messageMetadata);
       case "start-step":
         return void this.#push({ type: "step-start" });
+      case "reset-step":
+        this.#open.clear();
+        this.#inputs.clear();
+        return void this.message.parts.splice(stepStart(this.message.parts));
       case "file":
       case "source-url":
       case "source-document":
