@@ -18,8 +18,8 @@ Order in a turn (a hook that is not registered is skipped):
       on_turn_complete          exactly once, after success, stop and failure alike (D5)
     on_chat_suspend             nothing came for the idle time: the run is about to leave memory
 
-Where another process makes the first step of an answer (`chatrt.runtime.head_start`), all but `on_boot` wait until that is
-over; when the step was the whole answer, `prepare_messages` and `run` are left out.
+Where another process makes the first step of an answer (`chatrt.runtime.head_start`), all but `on_boot` wait until that
+is over; when the step was the whole answer, `prepare_messages` and `run` are left out.
 
 An action fires `hydrate_messages` and `on_action`, nothing else. Every hook may be sync or async. What a hook does to
 `history` acts at once and is committed with the turn or action (D1).
