@@ -60,10 +60,15 @@ class HeadStartWork(TurnWork):
         self._said: deque[Record] = deque()
         self._news = asyncio.Event()
         self._relayed = 0
+        self._is_behind_seam = False
 
     def take_relayed(self, record: Record) -> None:
         self._said.append(record)
         self._news.set()
+
+    def take_write(self, record: Record) -> bool:
+        """Put a write into the answer, behind the seam: up to there `.out` has what was relayed and no more."""
+        return self._is_behind_seam and super().take_write(record)
 
     # --- before the seam
 
@@ -122,6 +127,7 @@ class HeadStartWork(TurnWork):
             self.context.writer.push("handover", dumps(record))
             if seam == "discarded":
                 response.reset_step()
+        self._is_behind_seam = True
         await self.context.writer.flush()
         return seam
 

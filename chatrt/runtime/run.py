@@ -18,17 +18,15 @@ from chatrt.history import History
 from chatrt.ids import Ids
 from chatrt.run_control import enter_run
 from chatrt.run_values import enter_values
-from chatrt.runtime.actions import ActionWork, SwitchWork
 from chatrt.runtime.after_answer import after_answer
 from chatrt.runtime.arrivals import Arrivals
 from chatrt.runtime.asks import Asker, begin_asks, enter_asks, parse_askers
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.control import Control
 from chatrt.runtime.custom import CustomLoop
-from chatrt.runtime.data import DataWork
 from chatrt.runtime.finish import finish, settle
 from chatrt.runtime.flusher import Flusher
-from chatrt.runtime.head_start import HeadStartWork, has_head_start
+from chatrt.runtime.kinds import work_for
 from chatrt.runtime.lifecycle import Lifecycle, is_resumable
 from chatrt.runtime.outbox import OutboxWriter
 from chatrt.runtime.preload import PreloadWork
@@ -49,15 +47,6 @@ from chatrt.turn import Trigger, enter_turn
 from chatrt.ui import UIMessage
 
 logger = logging.getLogger("chatrt.runtime")
-
-KINDS: dict[str, type[Work]] = {
-    "message": TurnWork,
-    "regenerate": TurnWork,
-    "action": ActionWork,
-    "switch": SwitchWork,
-    "preload": PreloadWork,
-    "data": DataWork,
-}
 
 
 class Run:
@@ -278,7 +267,7 @@ class Run:
         if self._arrivals.is_withdrawn(record):
             await settle(self._context, {"inSeq": record.seq, "trigger": record.kind, "status": "withdrawn"})
             return True
-        work = self._work_of(record)
+        work = work_for(self._context, record, self._take_left(record), anew=record.seq == self._closed)
         self._lifecycle.begin(work)
         if isinstance(work, PreloadWork) and not (self._live.agent.hooks.on_preload and self._lifecycle.is_fresh):
             await self._warm_up(work)
@@ -332,12 +321,6 @@ class Run:
         finally:
             self._live.running = None
             enter_turn(None)
-
-    def _work_of(self, record: Record) -> Work:
-        left = self._take_left(record)
-        if has_head_start(record) and record.seq != self._closed:
-            return HeadStartWork(self._context, record, left)
-        return KINDS[record.kind](self._context, record, None if left is None else left.message_id)
 
     def _take_left(self, *records: Record) -> UnfinishedTurn | None:
         """Return what another run left of one of these inputs, once."""

@@ -198,6 +198,22 @@ async def test_messages_behind_a_head_start_wait_for_their_turn(house: House):
     assert [text for _, text in await chat.texts()] == ["hi", "from warm", "second", "from run"]
 
 
+async def test_a_write_from_elsewhere_waits_for_the_seam(house: House):
+    """Data that somebody else writes into the answer stand behind what was relayed, never between."""
+    chat = await house.open(watched([]))
+    warm = await Warm.start(chat)
+    await warm.says(begun("from ", done=False))
+    await chat.until(lambda chunk: chunk.get("delta") == "from ")
+    await chat.until_read(await chat.inbox.write([{"type": "data-note", "id": "n", "data": 1}]))
+    await warm.says([{"type": "text-delta", "id": "t", "delta": "warm"}, *begun()[-2:]])
+    await warm.hands_over(final=True)
+
+    turn = await warm.settled()
+
+    assert turn.types[-3:] == ["finish-step", "data-note", "finish"]
+    assert [part["type"] for part in (await chat.messages())[1]["parts"]] == ["step-start", "text", "data-note"]
+
+
 async def test_an_upgrade_leaves_the_answer_to_the_next_run(house: House):
     """Newer code that was asked for before run is called goes on with the calls, and nothing is said twice."""
     upgraded: list[bool] = []
