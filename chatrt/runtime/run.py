@@ -351,8 +351,7 @@ class Run:
         await self._end()
 
     def _on_turn_start(self, in_seq: int, trigger: Trigger, message_id: str, messages: list[UIMessage]) -> None:
-        branches = self._context.history.branches()
-        self._live.running = RunningTurn(in_seq, trigger, message_id, messages, branches)
+        self._live.running = RunningTurn(in_seq, trigger, message_id, messages, self._context.history.branches())
         self._arrivals.answer_opened()
 
     # --- leave
