@@ -118,15 +118,17 @@ class HeadStartWork(TurnWork):
 
     async def _reach_seam(self, response: Response) -> Seam:
         """Relay until the step is over, one way or another, and say on `.out` how; stored when this returns."""
-        known = None if self._left is None else self._left.seam
+        left = self._left
+        known = None if left is None else left.seam
         seam = known if known == "discarded" else await self._relay_all(response)
         if seam in ("discarded", "stopped"):
             response.close_texts()
-        if known is None:
+        if known is None or (left is not None and left.handed_on):
+            # Also where the run before this one had said it and handed the turn on: from here on it is in this one.
             record = {"inSeq": self.in_seq, "messageId": response.message_id, "outcome": seam}
             self.context.writer.push("handover", dumps(record))
-            if seam == "discarded":
-                response.reset_step()
+        if known is None and seam == "discarded":
+            response.reset_step()
         self._is_behind_seam = True
         await self.context.writer.flush()
         return seam

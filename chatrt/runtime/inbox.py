@@ -172,16 +172,19 @@ class Inbox:
 
     # --- head start: what the process that makes the first step of an answer says; see `chatrt.runtime.head_start`
 
-    async def send_with_head_start(self, message: UIMessage, answer_id: str, *, client_data: Any = None) -> Appended:
+    async def send_with_head_start(
+        self, message: UIMessage, answer_id: str, *, client_data: Any = None, part_id: str | None = None
+    ) -> Appended:
         """Append a user message whose answer is begun elsewhere; raises what `send_message` raises.
 
         Args:
             message: The message.
             answer_id: The id of the answer.
             client_data: As in `send_message`.
+            part_id: The same.
         """
         body = {"message": self.accept(message), "headStart": {"messageId": answer_id}}
-        return await self._append("message", body, client_data, None)
+        return await self._append("message", body, client_data, part_id)
 
     async def relay_chunks(
         self, in_seq: int, first: int, chunks: Sequence[UIMessageChunk], *, part_id: str | None = None

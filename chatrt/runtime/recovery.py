@@ -97,7 +97,7 @@ async def find_unfinished_turn(store: Store, key: SessionKey, settled_seq: int) 
             elif record.kind == "upgrade" and turn is not None:
                 turn.handed_on = True
             elif record.kind == "handover" and turn is not None:
-                turn.seam, turn.relayed = loads(record.body)["outcome"], len(turn.chunks)
+                turn.seam, turn.relayed, turn.handed_on = loads(record.body)["outcome"], len(turn.chunks), False
         cursor = records[-1].seq
     return turn
 

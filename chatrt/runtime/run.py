@@ -175,10 +175,11 @@ class Run:
         if not died:
             return None
         unfinished = await find_unfinished_turn(live.store, live.row.key, snapshot.settled_seq)
-        if unfinished is not None and unfinished.is_kept:
-            # What was meant for the unfinished turn must not act on a later one, and it is past being changed.
-            state.stop_cursor = max(state.stop_cursor, snapshot.last_in_seq)
+        if unfinished is not None and (unfinished.is_kept or unfinished.is_head_start):
+            # It is past being changed; and what was meant for it must not act on a later turn, if it is closed here.
             self._arrivals.hold(unfinished.in_seq, edit_seq=unfinished.edit_seq)
+            if unfinished.is_kept:
+                state.stop_cursor = max(state.stop_cursor, snapshot.last_in_seq)
         return unfinished
 
     def _custom_loop(self, control: Control) -> CustomLoop | None:
@@ -192,9 +193,7 @@ class Run:
         self._context.history.load(await self._live.load_nodes(snapshot), snapshot.leaf_id)
 
     async def _recover(self, unfinished: UnfinishedTurn | None) -> None:
-        if unfinished is None:
-            return
-        if not unfinished.is_kept:
+        if unfinished is None or not unfinished.is_kept:
             self._left = unfinished
             return
         record = await self._next()
@@ -267,7 +266,7 @@ class Run:
         if self._arrivals.is_withdrawn(record):
             await settle(self._context, {"inSeq": record.seq, "trigger": record.kind, "status": "withdrawn"})
             return True
-        work = work_for(self._context, record, self._take_left(record), anew=record.seq == self._closed)
+        work = work_for(self._context, record, self._left_of(record), anew=record.seq == self._closed)
         self._lifecycle.begin(work)
         if isinstance(work, PreloadWork) and not (self._live.agent.hooks.on_preload and self._lifecycle.is_fresh):
             await self._warm_up(work)
@@ -314,7 +313,7 @@ class Run:
     async def _serve_writes(self, record: Record) -> None:
         """Serve the writes that wait in a row; they neither begin nor resume the run, and no hook is told of them."""
         records = [record, *self._arrivals.take_writes()]
-        left = self._take_left(*records)
+        left = self._left_of(*records)
         work = WriteWork(self._context, records, None if left is None else left.message_id)
         try:
             await finish(work, await work.perform())
@@ -322,13 +321,10 @@ class Run:
             self._live.running = None
             enter_turn(None)
 
-    def _take_left(self, *records: Record) -> UnfinishedTurn | None:
-        """Return what another run left of one of these inputs, once."""
+    def _left_of(self, *records: Record) -> UnfinishedTurn | None:
+        """Return what another run left of one of these inputs."""
         left = self._left
-        if left is None or all(record.seq != left.in_seq for record in records):
-            return None
-        self._left = None
-        return left
+        return left if left is not None and any(record.seq == left.in_seq for record in records) else None
 
     async def _warm_up(self, work: Work) -> None:
         """Be there, ahead of the first message, with nothing to say."""

@@ -15,7 +15,7 @@ from chatrt.hooks import RecoveryPlan
 from chatrt.models import ScriptedModel
 from chatrt.stores.sqlite import SQLiteStore
 from chatrt.tools import tool
-from tests.runtime.driver import Chat, Gate, House
+from tests.runtime.driver import Chat, Gate, House, user
 from tests.runtime.head_starts import ANSWER, Warm, begun, called
 
 
@@ -143,6 +143,22 @@ async def test_a_stop_that_was_honoured(house_of: House, gate: Gate):
 
     assert (await warm.settled()).status == "interrupted"
     assert await chat.texts() == [("user", "hi"), ("assistant", "from wa")]
+
+
+async def test_an_edit_that_came_too_late(house_of: House):
+    """A message whose answer had begun is not changed by an edit that a later worker reads."""
+    agent = plain()
+    warm = await Warm.start(await house_of.open(agent))
+    await warm.says(begun("from ", done=False))
+    await warm.chat.until(lambda chunk: chunk.get("delta") == "from ")
+    await warm.chat.inbox.edit_pending(warm.sent.seq, user("other words"))
+    chat = await reopened(house_of, agent, warm)
+    await warm.says([{"type": "text-delta", "id": "t", "delta": "warm"}, *begun()[-2:]])
+    await warm.hands_over(final=True)
+
+    await warm.settled()
+
+    assert await chat.texts() == [("user", "hi"), ("assistant", "from warm")]
 
 
 # --- behind the handover
