@@ -14,7 +14,7 @@ from chatrt.testing.reading import LiveRecords, SentInput, TurnResult, to_result
 from chatrt.testing.rest import come_to_rest
 from chatrt.testing.watched_store import Log, LogRecord, Stream
 from chatrt.testing.worker import Setting, TestersModels, Worker
-from chatrt.ui import UIMessage, UIPart
+from chatrt.ui import UIMessage, UIPart, rebuild_chunks
 
 _json: TypeAdapter[Any] = TypeAdapter(Any)
 
@@ -83,6 +83,56 @@ class Sending:
         """Send a message as `send` does, and return as soon as it is durable."""
         data = _given(client_data)
         return await self._start(lambda c: c.send_message(message, parts=parts, message_id=message_id, **data))
+
+    async def send_begun(
+        self,
+        message: str | UIMessage,
+        begun: str | Sequence[UIPart] | None,
+        *,
+        is_final: bool = True,
+        client_data: Any = None,
+    ) -> TurnResult:
+        """Send a message whose answer another process has begun, and wait for the end of its turn.
+
+        Args:
+            message: A text, or a user's message.
+            begun: The first step of the answer, a text or parts as they stand in a message; None for one that failed,
+                so that there is nothing to take over.
+            is_final: Whether the step is the whole answer; otherwise the agent carries out its calls and goes on.
+            client_data: Instead of the chat's own.
+        """
+        return await (await self.start_begun(message, begun, is_final=is_final, client_data=client_data)).result()
+
+    async def start_begun(
+        self,
+        message: str | UIMessage,
+        begun: str | Sequence[UIPart] | None,
+        *,
+        is_final: bool = True,
+        client_data: Any = None,
+    ) -> SentInput:
+        """Send a message as `send_begun` does, and return as soon as what was begun is durable."""
+        worker = self._up()
+        self._models.look()
+        inbox, message_id = worker.session.inbox, self._setting.ids.new("msg")
+        parts: Any = [{"type": "text", "text": begun}] if isinstance(begun, str) else begun
+        said: Any = {"type": "text", "text": message} if isinstance(message, str) else None
+        asked: Any = message if said is None else {"role": "user", "parts": [said]}
+        data = self._setting.client_data if client_data is None else to_json(client_data)
+
+        async def send() -> int:
+            in_seq = (await inbox.send_with_head_start(asked, message_id, client_data=data)).seq
+            if parts is None:
+                await inbox.skip_handover(in_seq)
+                return in_seq
+            step: UIMessage = {"id": message_id, "role": "assistant", "parts": [{"type": "step-start"}, *parts]}
+            chunks: Any = [{"type": "start", "messageId": message_id}, *rebuild_chunks(step)]
+            await inbox.relay_chunks(in_seq, 0, chunks)
+            finish: Any = {"type": "finish", "finishReason": "stop" if is_final else "tool-calls"}
+            await inbox.hand_over(in_seq, is_final=is_final, finish=finish)
+            return in_seq
+
+        return self.sent(await worker.do(send()))
 
     async def regenerate(self, message_id: str | None = None, *, client_data: Any = None) -> TurnResult:
         """Ask for another answer in place of the last one, or of the one with that id."""
