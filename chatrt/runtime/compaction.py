@@ -59,6 +59,9 @@ class CompactedWork(Protocol):
     @property
     def is_answering(self) -> bool: ...
 
+    @property
+    def goes_on(self) -> bool: ...
+
     def convert(self, messages: Sequence[Segment] | History) -> list[ModelMessage]: ...
 
     async def prepare(self, messages: list[ModelMessage], reason: PrepareReason) -> list[ModelMessage]: ...
@@ -216,6 +219,8 @@ class Compactor:
             logger.exception("chat %s is not compacted", event.chat_id)
             if part_id:
                 response.emit(_part(part_id, "failed", event, transient=True))
+            return None
+        if not self._work.goes_on:
             return None
         response.emit(cast("UIMessageChunk", {"type": "start-step"}))
         response.emit(_part(part_id, "complete", event))

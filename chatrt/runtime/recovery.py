@@ -19,6 +19,7 @@ from chatrt.errors import UsageError
 from chatrt.hooks import PendingToolCall, RecoveryBootEvent, RecoveryPlan
 from chatrt.runtime.arrivals import is_from_user
 from chatrt.runtime.calling import call
+from chatrt.runtime.context import RunContext
 from chatrt.runtime.finish import finish
 from chatrt.runtime.merge import has_approved_calls
 from chatrt.runtime.turns import TurnWork, checked_history
@@ -121,13 +122,12 @@ async def close_unfinished_turn(work: TurnWork, turn: UnfinishedTurn, record: Re
     if context.agent.hooks.on_recovery_boot is not None and context.agent.hooks.hydrate_messages is None:
         plan = await _ask_for_plan(work, settled)
     again = plan.turns is not None and any(m["id"] == _message_id(record) for m in plan.turns)
+    _put_back_lost(context, [] if again else plan.messages)
     if plan.turns is not None:
         keep = {message["id"] for message in plan.turns}
         context.arrivals.withdraw(other for other in _waiting_users(work) if _message_id(other) not in keep)
     if again:
-        # The whole turn is asked again, with what was injected into it.
-        context.arrivals.put_back([record, *context.injected])
-        context.injected.clear()
+        context.arrivals.put_back([record])
     if plan.messages is not None:
         work.keeps_answer = False
         context.history.set(plan.messages)
@@ -151,12 +151,31 @@ def _take_injected(work: TurnWork, ids: set[str]) -> None:
     work.context.injected += batch
 
 
+def _put_back_lost(context: RunContext, kept: list[UIMessage] | None) -> None:
+    """Let messages that were injected into the lost answer wait again, unless they are among what is kept.
+
+    Args:
+        context: The run.
+        kept: The messages to go on with; None if the partial answer is kept.
+    """
+    if kept is None:
+        return
+    parts = [part for message in kept for part in message["parts"] if part["type"] == INJECTED]
+    shown = {message["id"] for message in kept} | {one for part in parts for one in part["data"]["messageIds"]}
+    lost = [record for record in context.injected if _message_id(record) not in shown]
+    context.injected[:] = [record for record in context.injected if record not in lost]
+    if lost:
+        context.state.settled += [record.seq for record in context.injected if record.seq > lost[0].seq]
+    context.arrivals.put_back(lost)
+
+
 async def _ask_for_plan(work: TurnWork, settled: list[UIMessage]) -> RecoveryPlan:
     context, hook, response = work.context, work.context.agent.hooks.on_recovery_boot, work.response
     if hook is None or response is None:
         return RecoveryPlan()
     raw = response.snapshot()
-    in_flight = [cast("UIMessage", loads(other.body)["message"]) for other in _waiting_users(work)]
+    unsettled = [*context.injected, *_waiting_users(work)]
+    in_flight = [cast("UIMessage", loads(other.body)["message"]) for other in unsettled]
     if work.new_message is not None:
         in_flight.insert(0, work.new_message)
     event = RecoveryBootEvent(

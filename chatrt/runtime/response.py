@@ -70,6 +70,9 @@ _HELD = frozenset({"start", "finish", "error", "abort", "start-step"})
 
 _in_answer: ContextVar[bool] = ContextVar("chatrt_in_answer", default=False)
 
+_in_model_answer: ContextVar[bool] = ContextVar("chatrt_in_model_answer", default=False)
+"""Whether the calling code is part of a model's answer that is being merged: one of its tools, for instance."""
+
 
 def enter_answer(inside: bool) -> None:  # noqa: FBT001 - the one thing it says
     """Say whether the calling task, and the tasks it starts, produce an answer."""
@@ -123,10 +126,16 @@ class Response:
         self.emit(validate_chunk(chunk))
 
     async def merge(self, chunks: AsyncIterable[UIMessageChunk]) -> None:
-        """Write every chunk of a stream from application code."""
+        """Write every chunk of a stream from application code.
+
+        The turn looks in between the steps of a model's answer, but not of one that a tool of another answer merges:
+        the prompt of such a stream is not the chat's.
+        """
         put = self.emit if isinstance(chunks, TextStream) else self.write
-        if isinstance(chunks, TextStream) and self._before_step is not None:
+        inside = _in_model_answer.get()
+        if isinstance(chunks, TextStream) and self._before_step is not None and not inside:
             chunks.attach(self._before_step)
+        within = _in_model_answer.set(inside or isinstance(chunks, TextStream | AnswerStream))
         slice_ends = time.perf_counter() + SLICE_SECONDS
         count = 0
         try:
@@ -141,6 +150,7 @@ class Response:
                     # A tool starts when the next chunk is asked for: by then, that it was called is on record.
                     await self._writer.flush()
         finally:
+            _in_model_answer.reset(within)
             used = _usage_of(chunks)
             if used is not None:
                 self.usage = used if self.usage is None else self.usage + used

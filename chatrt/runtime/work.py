@@ -250,6 +250,11 @@ class Work(ABC):
         """Whether what was asked to answer is at it."""
         return self._generation is not None
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether what the answer takes and writes still counts: nobody has stopped it, and its turn is not over."""
+        return self.response is not None and not self.response.is_over and not self.stop_signal.is_set()
+
     def convert(self, messages: Sequence[Segment] | History) -> list[ModelMessage]:
         """Return what a model would be shown of these messages; of the history, with the layers that stand in it."""
         if isinstance(messages, History):
@@ -263,9 +268,12 @@ class Work(ABC):
     async def before_step(self, boundary: StepBoundary) -> StepPrompt | None:
         """Change what the next step of the answer is shown: compaction, then steering, then background messages."""
         response = self._writer_of_answer()
+        if not (self.goes_on and self.keeps_answer):
+            return None  # of an answer that was left behind, or that becomes no message, no prompt tells later
         prompt = await self.compactor.at_boundary(boundary)
         prompt = await self.steer(boundary, prompt)
-        prompt = [*prompt, *self.context.background.place_in(response.message_id, response.part_count)]
+        if self.goes_on:
+            prompt = [*prompt, *self.context.background.place_in(response.message_id, response.part_count)]
         return StepPrompt(messages=prompt, shown=await self.compactor.shown(boundary, prompt))
 
     async def steer(self, boundary: StepBoundary, prompt: list[ModelMessage]) -> list[ModelMessage]:  # noqa: ARG002
