@@ -2,8 +2,8 @@
 
 The messages that people see stay as they are; only what the model is shown shrinks. A compaction is a layer over them
 (D9): rows of a prompt, and the place they stand for, from the beginning of the chat up to there. It is stored with the
-session and holds in later turns and runs, on every branch that contains its place. Where several hold, the one that was
-made last does.
+session and holds in later turns and runs, on every branch that contains its place. Where several hold, the one that
+reaches furthest does, and of these the one that was made last.
 
     inner     between two steps of an answer, when the last step says that the prompt is too large
     outer     after an answer that came to its end, before `on_before_turn_complete`; not when it was compacted inside

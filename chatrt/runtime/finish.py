@@ -155,7 +155,8 @@ def _close(work: Work, response: Response, outcome: Outcome) -> None:
     if isinstance(outcome, Completed):
         response.close_texts()
     else:
-        response.close_all(work.client_tools)
+        dropped, state = response.close_all(work.client_tools), work.context.state
+        state.layers = state.layers.without_parts(response.message_id, dropped)
 
 
 def _said(work: Work, response: Response, outcome: Outcome) -> UIMessage | None:

@@ -102,14 +102,15 @@ class PromptLayers:
         return self._find_compaction(messages, {message["id"]: index for index, message in enumerate(messages)})
 
     def _find_compaction(self, messages: Sequence[UIMessage], newest: dict[str, int]) -> CompactionLayer | None:
-        for layer in reversed(self.compactions):
+        found, furthest = None, (-1, 0)
+        for layer in self.compactions:
             index = newest.get(layer.message_id)
-            if index is None:
+            if index is None or (index, layer.part_index) < furthest:
                 continue
             message = messages[index]
             if message["role"] == "assistant" and layer.part_index <= len(message["parts"]):
-                return layer
-        return None
+                found, furthest = layer, (index, layer.part_index)
+        return found
 
     def _rows_in(self, message: UIMessage) -> list[InjectedRows]:
         rows = [item for item in self.injected if item.place.message_id == message["id"] and item.place.is_in(message)]
@@ -124,6 +125,28 @@ class PromptLayers:
     def with_compactions(self, compactions: tuple[CompactionLayer, ...]) -> PromptLayers:
         """Return the layers with these compactions, as for an action that failed (D20)."""
         return self if compactions == self.compactions else replace(self, compactions=compactions)
+
+    def without_parts(self, message_id: str, dropped: Sequence[int]) -> PromptLayers:
+        """Return the layers for a message that lost the parts at these indexes: what stood behind them moves up."""
+        if not dropped:
+            return self
+
+        def moved(part_index: int) -> int:
+            return part_index - sum(index < part_index for index in dropped)
+
+        return replace(
+            self,
+            compactions=tuple(
+                replace(layer, part_index=moved(layer.part_index)) if layer.message_id == message_id else layer
+                for layer in self.compactions
+            ),
+            injected=tuple(
+                replace(item, place=replace(item.place, part_index=moved(item.place.part_index)))
+                if item.place.message_id == message_id
+                else item
+                for item in self.injected
+            ),
+        )
 
     def with_waiting(self, messages: Sequence[ModelMessage]) -> PromptLayers:
         """Return the layers with background messages that wait for a place; the oldest go when there are too many."""

@@ -117,6 +117,7 @@ class Response:
         self._finish: dict[str, Any] | None = None
         self._sealed = False
         self._over = False
+        self._closed = False
         self._has_approved = base is not None and has_approved_calls(base)
 
     # --- writing
@@ -242,8 +243,12 @@ class Response:
         for reasoning_id in self._reducer.open_reasonings():
             self._put({"type": "reasoning-end", "id": reasoning_id})
 
-    def close_all(self, client_tools: Collection[str]) -> None:
-        """End all that is open and say the truth about calls that may have started (D8)."""
+    def close_all(self, client_tools: Collection[str]) -> list[int]:
+        """End all that is open and say the truth about calls that may have started (D8).
+
+        Returns:
+            Which parts the message loses by that, the first time: half-streamed calls.
+        """
         self.close_texts()
         raw = self._reducer.snapshot()
         before = {part["toolCallId"]: part.get("state") for part in raw["parts"] if is_tool_part(part)}
@@ -251,6 +256,13 @@ class Response:
             if not is_tool_part(part) or part.get("state") == before[part["toolCallId"]]:
                 continue
             self._put({"type": "tool-output-error", "toolCallId": part["toolCallId"], "errorText": part["errorText"]})
+        dropped = [
+            index
+            for index, part in enumerate(raw["parts"])
+            if is_tool_part(part) and part.get("state") == "input-streaming" and not self._closed
+        ]
+        self._closed = True
+        return dropped
 
     def finish(self) -> None:
         """Send the `finish` that was kept back; a stream that had none gets one."""
