@@ -110,6 +110,8 @@ class ServedSession:
             turn = await self._waiting.get()
             if turn is None:
                 return
+            if turn.ended.done():
+                continue  # it was stopped while the loop was busy with something else
             self.open = turn
             enter_turn(turn)
             yield turn

@@ -71,19 +71,21 @@ class CustomLoop:
             turn.ended.set_result(TurnEnd(message, error))
 
     async def aclose(self) -> None:
-        """Let the loop end: its iteration is over, and what it does then has a moment."""
+        """Let the loop end: its iteration is over, and what it does then has a moment.
+
+        A turn that comes nevertheless is handed to another call of it.
+        """
         task, session = self._task, self._session
+        self._task = self._session = None
         if task is None or session is None:
             return
-        self._session = None  # its end is no wish of the application's, and another loop may begin before it has ended
         session.put(None)
         grace = asyncio.create_task(self._clock.sleep(END_GRACE_SECONDS))
         try:
             await asyncio.wait({task, grace}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             grace.cancel()
-            self.cancel()
-            self._task = None
+            task.cancel()
 
     def cancel(self) -> None:
         """End the loop at once."""
@@ -103,7 +105,7 @@ class CustomLoop:
                 logger.exception("the loop of chat %s failed; the next input starts it again", session.chat_id)
         else:
             if session is not self._session:
-                return
+                return  # it was told to end
             self._control.end_run()
             if self._handed is not None and not self._handed.given.done():
                 self._handed.given.set_result(None)
