@@ -34,6 +34,16 @@ class AnswerStream(Protocol):
         ...
 
 
+@runtime_checkable
+class SteppedStream(AnswerStream, Protocol):
+    """A stream that also says what the last of its model calls used: how large a prompt is by now."""
+
+    @property
+    def last_usage(self) -> Usage | None:
+        """What the last model call used; None if nobody told."""
+        ...
+
+
 class ResponseWriter(Protocol):
     """Writes into the answer of the running turn."""
 

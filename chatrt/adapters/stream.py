@@ -44,6 +44,11 @@ class AgentStream(ABC):
     def usage(self) -> Usage | None:
         """What the models used so far; None while none was asked."""
 
+    @property
+    def last_usage(self) -> Usage | None:
+        """What the last model call used, if the library told; so large was the prompt."""
+        return self._step_usage
+
     @abstractmethod
     def _run(self) -> AsyncGenerator[UIMessageChunk]: ...
 

@@ -221,6 +221,11 @@ class TextStream:
         return self.steps[-1].text if self.steps else ""
 
     @property
+    def last_usage(self) -> Usage | None:
+        """What the last finished step used; None before the first."""
+        return self.steps[-1].usage if self.steps else None
+
+    @property
     def messages(self) -> list[ModelMessage]:
         """What was said, with all finished steps: the next prompt, before it is mended."""
         return list(self._messages)

@@ -25,7 +25,7 @@ from chatrt.generate import BeforeStep, TextStream
 from chatrt.models import Usage
 from chatrt.runtime.merge import has_approved_calls
 from chatrt.runtime.outbox import OutboxWriter
-from chatrt.turn import AnswerStream
+from chatrt.turn import AnswerStream, SteppedStream
 from chatrt.ui import (
     MessageReducer,
     UIMessage,
@@ -155,7 +155,7 @@ class Response:
             used = _usage_of(chunks)
             if used is not None:
                 self.usage = used if self.usage is None else self.usage + used
-                self.last_usage = chunks.steps[-1].usage if isinstance(chunks, TextStream) else used
+                self.last_usage = (chunks.last_usage if isinstance(chunks, SteppedStream) else None) or used
 
     def emit(self, chunk: UIMessageChunk) -> None:
         """Write a chunk that is known to be well formed."""
