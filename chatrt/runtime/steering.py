@@ -15,6 +15,7 @@ from chatrt.generate import StepBoundary
 from chatrt.pending_messages import InjectedEvent, PendingBatch, ReceivedEvent
 from chatrt.runtime.calling import call
 from chatrt.runtime.context import RunContext
+from chatrt.runtime.prompt_layers import checked_rows
 from chatrt.stores import Record
 from chatrt.turn import Turn
 from chatrt.ui import ModelMessage, UIMessage, injected_chunk
@@ -120,7 +121,7 @@ class Steering:
 
     async def _prepare(self, event: PendingBatch) -> list[ModelMessage] | None:
         policy = self._context.agent.pending_messages
-        return None if policy is None or policy.prepare is None else list(await call(policy.prepare, event))
+        return None if policy is None or policy.prepare is None else checked_rows(await call(policy.prepare, event))
 
     async def _tell_injected(self, event: PendingBatch, rows: list[ModelMessage]) -> None:
         policy = self._context.agent.pending_messages

@@ -232,7 +232,7 @@ class TurnWork(Work):
                 self.turn,
                 convert=self.convert,
                 validate=self._validated,
-                is_over=lambda: self.stop_signal.is_set() or self.response is None or self.response.is_closed,
+                is_over=lambda: not self.goes_on,
             )
         return await self._steering.inject(boundary, prompt)
 

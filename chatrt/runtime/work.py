@@ -253,7 +253,7 @@ class Work(ABC):
     @property
     def goes_on(self) -> bool:
         """Whether what the answer takes and writes still counts: nobody has stopped it, and its turn is not over."""
-        return self.response is not None and not self.response.is_over and not self.stop_signal.is_set()
+        return self.response is not None and not self.response.is_closed and not self.stop_signal.is_set()
 
     def convert(self, messages: Sequence[Segment] | History) -> list[ModelMessage]:
         """Return what a model would be shown of these messages; of the history, with the layers that stand in it."""

@@ -55,6 +55,7 @@ async def test_a_prompt_that_cannot_be_made_is_not_compacted(house: House, caplo
 
 async def test_a_summary_that_cancels_itself_is_a_failed_summary(house: House, caplog: pytest.LogCaptureFixture):
     """Code that lets its own cancellation out makes no summary; the turn is as it was."""
+
     async def summarize(event):
         raise asyncio.CancelledError
 

@@ -97,7 +97,9 @@ async def test_data_take_no_background_messages(house: House):
         async for turn in session.turns():
             if turn.trigger == "data":
                 turn.inject([note("be kind")])
-            await turn.complete(stream_text(model, turn.messages or [{"role": "user", "content": "data"}], tools=[look]))
+            await turn.complete(
+                stream_text(model, turn.messages or [{"role": "user", "content": "data"}], tools=[look])
+            )
 
     chat = await house.open(served(loop))
     await chat.settled(await chat.inbox.send_data({"x": 1}))

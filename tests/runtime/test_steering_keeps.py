@@ -186,5 +186,3 @@ async def test_an_answer_that_cannot_be_stored_does_not_show_it_twice(house: Hou
     await chat.send("more")
 
     assert users(model.requests[-1]).count("hurry") == 1
-
-
