@@ -4,9 +4,7 @@ from chatrt.agent import ChatAgent
 from chatrt.client import AgentChat, agent_tool, sub_agent
 from chatrt.compaction import CompactEvent, Compaction, CompactionLayer, CompactResult, SummarizedEvent
 from chatrt.errors import ChatrtError, PublicError, ToolError
-from chatrt.generate import TextStream, has_tool_call, step_count_is, stream_text, summarize_with
-from chatrt.history import History
-from chatrt.hooks import (
+from chatrt.events import (
     ActionEvent,
     BeforeTurnCompleteEvent,
     BootEvent,
@@ -24,6 +22,8 @@ from chatrt.hooks import (
     TurnStartEvent,
     ValidateMessagesEvent,
 )
+from chatrt.generate import TextStream, has_tool_call, step_count_is, stream_text, summarize_with
+from chatrt.history import History
 from chatrt.mcp import MCPTools, mcp_server, mcp_tools
 from chatrt.models import FunctionModel, LiteLLMModel, Model, ScriptedModel, Usage, to_litellm
 from chatrt.pending_messages import PendingBatch, PendingMessage, PendingMessages

@@ -14,7 +14,7 @@ from mcp.types import Tool as MCPTool
 
 from chatrt.clock import Clock, SystemClock
 from chatrt.errors import ToolError, ToolServerUnavailableError, UsageError
-from chatrt.hooks import ToolsEvent
+from chatrt.events import ToolsEvent
 from chatrt.mcp.connection import Connection, Place, is_place, name_of
 from chatrt.mcp.results import check_prefix, name_tools, to_model_output, to_output
 from chatrt.tools import NeedsApproval, Tool, ToolContext

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chatrt.errors import ForbiddenChangeError
-from chatrt.hooks import ActionEvent, HydrateMessagesEvent
+from chatrt.events import ActionEvent, HydrateMessagesEvent
 from chatrt.runtime.calling import call
 from chatrt.runtime.turns import checked_history
 from chatrt.runtime.work import Completed, Failed, Outcome, Stopped, Work

@@ -21,9 +21,9 @@ from chatrt.compaction import (
     summary_message,
 )
 from chatrt.errors import UsageError
+from chatrt.events import CompactedEvent, PrepareReason
 from chatrt.generate import Step, StepBoundary
 from chatrt.history import History
-from chatrt.hooks import CompactedEvent, PrepareReason
 from chatrt.models import Usage
 from chatrt.runtime.calling import call
 from chatrt.runtime.context import RunContext

@@ -17,7 +17,7 @@ from typing import Any
 from chatrt.agent import ChatAgent
 from chatrt.codec import dumps
 from chatrt.errors import ChatrtError, PublicError, TurnInterruptedError
-from chatrt.hooks import BeforeTurnCompleteEvent, TurnCompleteEvent, TurnStatus
+from chatrt.events import BeforeTurnCompleteEvent, TurnCompleteEvent, TurnStatus
 from chatrt.runtime.calling import call
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.response import Response

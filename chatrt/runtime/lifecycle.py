@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from chatrt.hooks import BootEvent, Convert, ResumeEvent, SuspendEvent
+from chatrt.events import BootEvent, Convert, ResumeEvent, SuspendEvent
 from chatrt.runtime.calling import call
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.control import Control

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chatrt.hooks import PreloadEvent
+from chatrt.events import PreloadEvent
 from chatrt.runtime.calling import call
 from chatrt.runtime.work import Completed, Failed, Outcome, Stopped, Work
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 
 from chatrt.codec import loads
 from chatrt.errors import UsageError
-from chatrt.hooks import PendingToolCall, RecoveryBootEvent, RecoveryPlan
+from chatrt.events import PendingToolCall, RecoveryBootEvent, RecoveryPlan
 from chatrt.runtime.arrivals import is_from_user
 from chatrt.runtime.calling import call
 from chatrt.runtime.context import RunContext

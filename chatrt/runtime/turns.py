@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from chatrt.errors import UsageError
-from chatrt.generate import StepBoundary
-from chatrt.hooks import (
+from chatrt.events import (
     ChatStartEvent,
     HydrateMessagesEvent,
     PrepareMessagesEvent,
@@ -16,6 +15,7 @@ from chatrt.hooks import (
     TurnStartEvent,
     ValidateMessagesEvent,
 )
+from chatrt.generate import StepBoundary
 from chatrt.runtime.calling import call
 from chatrt.runtime.merge import (
     has_answers_to_continue,

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 from chatrt.codec import dumps, loads
 from chatrt.errors import ModelError, UsageError
+from chatrt.events import PrepareReason, ToolsEvent
 from chatrt.generate import StepBoundary, StepPrompt, TextStream
 from chatrt.history import History
-from chatrt.hooks import PrepareReason, ToolsEvent
 from chatrt.models import Usage
 from chatrt.runtime.asks import find_asks
 from chatrt.runtime.calling import call

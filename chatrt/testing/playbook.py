@@ -36,8 +36,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from chatrt.agent import ChatAgent
 from chatrt.errors import MessageNotFoundError, PublicError
+from chatrt.events import ActionEvent
 from chatrt.generate import TextStream, stream_text
-from chatrt.hooks import ActionEvent
 from chatrt.ids import RandomIds
 from chatrt.models import FunctionModel, ModelPart, ModelRequest
 from chatrt.models.scripted import call, finish, reasoning, text, tool_call

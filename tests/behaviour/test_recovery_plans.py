@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chatrt.agent import ChatAgent
-from chatrt.hooks import PendingToolCall, RecoveryPlan
+from chatrt.events import PendingToolCall, RecoveryPlan
 from chatrt.stores import Appended
 from tests.behaviour.crashes import crashed, left_behind, message, saying, text
 from tests.runtime.driver import Chat, Gate, House, texts, user

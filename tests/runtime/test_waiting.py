@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from chatrt.agent import ChatAgent
+from chatrt.events import RecoveryPlan
 from chatrt.generate import stream_text
-from chatrt.hooks import RecoveryPlan
 from chatrt.models import ScriptedModel
 from chatrt.models.scripted import call, tool_call
 from chatrt.pending_messages import PendingMessages
