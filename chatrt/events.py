@@ -88,8 +88,8 @@ class RecoveryBootEvent(Event):
         previous_run_id: The dead one; empty if unknown.
         cause: Why it ended; a process that is gone cannot say it.
         settled_messages: The history without the interrupted turn.
-        in_flight_users: The unsettled user messages, oldest first: the question of the partial answer, what was injected
-            into that, and what waits behind it.
+        in_flight_users: The unsettled user messages, oldest first: the question of the partial answer, what was
+            injected into that, and what waits behind it.
         partial_assistant: What was said, closed truthfully (D8).
         pending_tool_calls: The calls without a result, as they stood before that.
         response: Writes into the partial answer.

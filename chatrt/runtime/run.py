@@ -14,33 +14,25 @@ from typing import Any
 
 from chatrt.codec import dumps
 from chatrt.errors import StaleEpochError, StoreError
-from chatrt.history import History
 from chatrt.ids import Ids
 from chatrt.run_control import enter_run
 from chatrt.run_values import enter_values
 from chatrt.runtime.after_answer import after_answer
-from chatrt.runtime.arrivals import Arrivals
 from chatrt.runtime.asks import Asker, begin_asks, enter_asks, parse_askers
-from chatrt.runtime.context import RunContext
-from chatrt.runtime.control import Control
-from chatrt.runtime.custom import CustomLoop
+from chatrt.runtime.boot import Signals, boot
 from chatrt.runtime.finish import finish, settle
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.kinds import work_for
-from chatrt.runtime.lifecycle import Lifecycle, is_resumable
-from chatrt.runtime.outbox import OutboxWriter
 from chatrt.runtime.preload import PreloadWork
-from chatrt.runtime.recovery import UnfinishedTurn, close_unfinished_turn, find_unfinished_turn
+from chatrt.runtime.recovery import UnfinishedTurn, close_unfinished_turn
 from chatrt.runtime.response import enter_answer
 from chatrt.runtime.session import LiveSession, RunningTurn
-from chatrt.runtime.state import DurableState
 from chatrt.runtime.steering import tell_received
 from chatrt.runtime.tracing import record_end, work_span
 from chatrt.runtime.turns import TurnWork
 from chatrt.runtime.work import Failed, HandedOn, Outcome, Stopped, Work
 from chatrt.runtime.write_work import WriteWork
 from chatrt.runtime.writes import is_shown
-from chatrt.serving import ServedSession
 from chatrt.stores import Lease, Record
 from chatrt.tool_call import enter_tool
 from chatrt.turn import Trigger, enter_turn
@@ -65,7 +57,6 @@ class Run:
         self.lease = lease
         self._flusher = flusher
         self._live = live
-        self._clock = flusher.clock
         self._ids = ids
         self._left: UnfinishedTurn | None = None
         self._closed = 0
@@ -133,64 +124,15 @@ class Run:
     # --- boot
 
     async def _boot(self) -> UnfinishedTurn | None:
-        live = self._live
-        snapshot = await live.store.load_snapshot(live.row.key)
-        live.outbox.resume_from(snapshot.out_last_seq)
-        live.history = History.from_nodes(await live.load_nodes(snapshot), snapshot.leaf_id, ids=self._ids)
-        state = DurableState.from_json(snapshot.state)
-        # Whoever took the run up again and died in mid-turn has not stored that it was there.
-        died = snapshot.out_last_seq > snapshot.settled_seq
-        resumed = not died and is_resumable(state, self._clock.now())
-        run_id = state.run_id if resumed else self._ids.new("run")
-        control = Control(live.row, run_id, live.agent, self._sessions, state=state, on_change=self._arrived.set)
-        enter_run(control)
-        enter_values(control.locals)
-        self._arrivals = Arrivals(
-            live, state, in_cursor=snapshot.in_cursor, arrived=self._arrived, on_received=self._on_received
-        )
-        self._context = RunContext(
-            chat_id=control.chat_id,
-            run_id=run_id,
-            previous_run_id=state.run_id,
-            control=control,
-            agent=live.agent,
-            clock=self._clock,
-            ids=self._ids,
-            history=live.history,
-            state=state,
-            writer=OutboxWriter(live.outbox, self._flusher, self.lease, self._give_up),
-            default_client_data=live.row.client_data,
-            continuation=state.runs > (1 if resumed else 0),
-            forget_changes=self._reload_history,
-            arrivals=self._arrivals,
-            loop=self._custom_loop(control),
+        signals = Signals(
+            arrived=self._arrived,
+            on_received=self._on_received,
             on_turn_start=self._on_turn_start,
-            turns=state.run_turns if resumed else 0,
-            settled_seq=snapshot.settled_seq,
-            in_cursor=snapshot.in_cursor,
+            on_failure=self._give_up,
         )
-        self._context.background.wake = self._arrived.set
-        live.injected = self._context.injected
-        self._lifecycle = Lifecycle(self._context, resumed=resumed)
-        if not died:
-            return None
-        unfinished = await find_unfinished_turn(live.store, live.row.key, snapshot.settled_seq)
-        if unfinished is not None and (unfinished.is_kept or unfinished.is_head_start):
-            # It is past being changed; and what was meant for it must not act on a later turn, if it is closed here.
-            self._arrivals.hold(unfinished.in_seq, edit_seq=unfinished.edit_seq)
-            if unfinished.is_kept:
-                state.stop_cursor = max(state.stop_cursor, snapshot.last_in_seq)
-        return unfinished
-
-    def _custom_loop(self, control: Control) -> CustomLoop | None:
-        serve = self._live.agent.hooks.serve
-        if serve is None:
-            return None
-        return CustomLoop(serve, lambda: ServedSession(control, self._live.history), control, self._clock)
-
-    async def _reload_history(self) -> None:
-        snapshot = await self._live.store.load_snapshot(self._live.row.key)
-        self._context.history.load(await self._live.load_nodes(snapshot), snapshot.leaf_id)
+        booted = await boot(self._live, self.lease, self._flusher, self._ids, sessions=self._sessions, signals=signals)
+        self._context, self._lifecycle, self._arrivals = booted.context, booted.lifecycle, booted.context.arrivals
+        return booted.unfinished
 
     async def _recover(self, unfinished: UnfinishedTurn | None) -> None:
         if unfinished is None or not unfinished.is_kept:
@@ -275,7 +217,7 @@ class Run:
         asks = begin_asks(
             Asker(self._live.agent.id, self._context.chat_id, work.in_seq),
             parse_askers(work.body.get("askers")),
-            clock=self._clock,
+            clock=self._flusher.clock,
             is_leaving=lambda: self._draining and not work.stop_signal.is_set(),
             max_depth=self._sessions.max_depth,
         )

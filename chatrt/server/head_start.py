@@ -21,9 +21,9 @@ from typing import Any
 
 from chatrt.agent import ChatAgent
 from chatrt.errors import UsageError
+from chatrt.events import ToolsEvent
 from chatrt.generate import TextStream
 from chatrt.history import History
-from chatrt.hooks import ToolsEvent
 from chatrt.runtime import Session, SessionManager
 from chatrt.server.first_step import FirstStep, Handover
 from chatrt.tools import Tool, tool_map

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from chatrt.agent import ChatAgent
+from chatrt.events import BootEvent
 from chatrt.generate import TextStream, stream_text
-from chatrt.hooks import BootEvent
 from chatrt.server import HeadStartRequest, create_app
 from chatrt.testing.playbook import MODEL, TOOLS, playbook
 from chatrt.ui import message_text

@@ -10,8 +10,8 @@ import pytest
 
 from chatrt.agent import ChatAgent
 from chatrt.clock import ManualClock
+from chatrt.events import RecoveryPlan
 from chatrt.generate import stream_text
-from chatrt.hooks import RecoveryPlan
 from chatrt.models import ScriptedModel
 from chatrt.stores.sqlite import SQLiteStore
 from chatrt.tools import tool
