@@ -174,6 +174,17 @@ class Arrivals:
         self._at_hand, self._at_hand_seq = work, record.seq
         self._written.clear()
 
+    def take_unfinished(self, seq: int) -> Record | None:
+        """Take the input of a turn that a dead run left, and drop the preloads that it had passed on the way."""
+        record = next((waiting for waiting in self.queue if waiting.seq == seq), None)
+        if record is not None:
+            self.queue = deque(
+                waiting
+                for waiting in self.queue
+                if waiting is not record and not (waiting.kind == "preload" and waiting.seq < seq)
+            )
+        return record
+
     def hold(self, seq: int, *, edit_seq: int) -> None:
         """Say that this input's turn has begun in a run before this one: edits behind `edit_seq` come too late."""
         self._begun_seq, self._begun_edit_seq = seq, edit_seq

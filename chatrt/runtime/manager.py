@@ -306,6 +306,8 @@ class SessionManager:
                 if lease is None:
                     return
                 await self._run(live, lease)
+                if live.arrived.is_set():
+                    continue  # the next run answers what this one has left
                 # Another process may have closed it, so the store is asked.
                 row = await self.store.find_session(live.row.key)
                 if row is not None and row.status == "closed":
@@ -334,7 +336,7 @@ class SessionManager:
                 await self._give_back(lease)
         finally:
             del self._runs[live.row.key]
-            if live.row.status == "closed":
+            if live.row.status == "closed" and not live.arrived.is_set():
                 live.outbox.end()
 
     async def _give_back(self, lease: Lease) -> None:

@@ -138,13 +138,11 @@ class Run:
         if unfinished is None or not unfinished.is_kept:
             self._left = unfinished
             return
-        record = await self._next()
-        if record is None and self._draining:
+        if self._draining:
             return
-        if record is None or record.seq != unfinished.in_seq:
+        record = self._arrivals.take_unfinished(unfinished.in_seq)
+        if record is None:
             logger.error("chat %s: the input of an unfinished turn is gone", self._context.chat_id)
-            if record is not None:
-                self._arrivals.put_back([record])
             return
         logger.info("chat %s: closing the turn of input %d", self._context.chat_id, record.seq)
         self._closed = record.seq

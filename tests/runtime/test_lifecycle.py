@@ -519,3 +519,38 @@ async def test_a_stop_for_a_run_that_leaves_suspends_it_once(house: House):
     await idle(chat, clock, 30)
 
     assert (suspended, store.calls.count("release_lease")) == (["turn"], 2)
+
+
+async def test_a_preload_in_front_does_not_hide_an_unfinished_turn(house: House, gate: Gate):
+    """A turn that died is closed also when a preload that nobody had to serve stands before its input."""
+
+    async def run(turn):
+        yield {"type": "text-start", "id": "t"}
+        yield {"type": "text-delta", "id": "t", "delta": "half"}
+        await gate.wait()
+
+    agent = ChatAgent("a", run=run)
+    chat = await house.open(agent)
+    await chat.inbox.preload()
+    sent = await chat.inbox.send_message({"role": "user", "parts": [{"type": "text", "text": "one"}]})
+    await chat.until(lambda chunk: chunk["type"] == "text-delta")
+    await house.crash()
+
+    chat = await house.open(agent)
+    assert (await chat.settled(sent)).status == "interrupted"
+    assert [text for _, text in await chat.texts()] == ["one", "half"]
+
+
+async def test_a_closed_chat_is_read_to_its_end_over_several_runs(house: House, gate: Gate):
+    """Readers of a closed chat see the answers of every run that is needed to give them."""
+
+    async def run(turn):
+        await gate.wait()
+        return "ok"
+
+    chat = await house.open(ChatAgent("a", run=run, max_turns=1))
+    sent = [await chat.inbox.send_message({"role": "user", "parts": [{"type": "text", "text": w}]}) for w in "ab"]
+    await gate.reached.wait()
+    await chat.sessions.close_session("chat")
+    gate.opened.set()
+    assert [(await chat.settled(s)).status for s in sent] == ["completed", "completed"]
