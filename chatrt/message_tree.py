@@ -148,14 +148,19 @@ class MessageTree:
         """Return what stands where the active branch has alternatives: message id to names that `find` understands."""
         if len(self._nodes) == len(self.branch):
             return {}
-        meant = {node.message["id"]: node for node in sorted(self._nodes.values(), key=_number)}
-        meant.update((node.message["id"], node) for node in self.branch)
+        forked = [node for node in self.branch if len(node.parent.children) > 1]
+        asked = {one.message["id"] for node in forked for one in node.parent.children}
+        meant: dict[str, TreeNode] = {}
+        for node in self._nodes.values():
+            message_id = node.message["id"]
+            if message_id in asked and (message_id not in meant or meant[message_id].number < node.number):
+                meant[message_id] = node
+        meant.update((node.message["id"], node) for node in self.branch if node.message["id"] in asked)
 
         def name(node: TreeNode) -> str:
             message_id = node.message["id"]
             return message_id if meant[message_id] is node else node.node_id
 
-        forked = (node for node in self.branch if len(node.parent.children) > 1)
         return {node.message["id"]: [name(one) for one in self.siblings(node)] for node in forked}
 
     # --- changing

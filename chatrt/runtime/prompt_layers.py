@@ -85,12 +85,12 @@ class PromptLayers:
         if not self.compactions and not self.injected:
             return list(messages)
         newest = {message["id"]: index for index, message in enumerate(messages)}
-        compaction = self._find_compaction(messages, newest)
         segments: list[Segment] = []
         first = begin = 0
+        place, compaction = self._furthest(messages)
         if compaction is not None:
             segments.append(ModelRows(deepcopy(compaction.messages)))
-            first, begin = newest[compaction.message_id], compaction.part_index
+            first, begin = place, compaction.part_index
         for index in range(first, len(messages)):
             message = messages[index]
             rows = self._rows_in(message) if newest[message["id"]] == index else []
@@ -99,18 +99,23 @@ class PromptLayers:
 
     def find_compaction(self, messages: Sequence[UIMessage]) -> CompactionLayer | None:
         """Return the compaction that holds for these messages."""
-        return self._find_compaction(messages, {message["id"]: index for index, message in enumerate(messages)})
+        return self._furthest(messages)[1]
 
-    def _find_compaction(self, messages: Sequence[UIMessage], newest: dict[str, int]) -> CompactionLayer | None:
-        found, furthest = None, (-1, 0)
+    def _furthest(self, messages: Sequence[UIMessage]) -> tuple[int, CompactionLayer | None]:
+        """Return the compaction that reaches furthest and the index of its message; looks no further back than that."""
+        layers: dict[str, list[CompactionLayer]] = {}
         for layer in self.compactions:
-            index = newest.get(layer.message_id)
-            if index is None or (index, layer.part_index) < furthest:
-                continue
+            layers.setdefault(layer.message_id, []).append(layer)
+        for index in range(len(messages) - 1 if layers else -1, -1, -1):
             message = messages[index]
-            if message["role"] == "assistant" and layer.part_index <= len(message["parts"]):
-                found, furthest = layer, (index, layer.part_index)
-        return found
+            held = [
+                layer
+                for layer in layers.pop(message["id"], ())
+                if message["role"] == "assistant" and layer.part_index <= len(message["parts"])
+            ]
+            if held:
+                return index, max(reversed(held), key=lambda layer: layer.part_index)
+        return -1, None
 
     def _rows_in(self, message: UIMessage) -> list[InjectedRows]:
         rows = [item for item in self.injected if item.place.message_id == message["id"] and item.place.is_in(message)]
@@ -161,19 +166,28 @@ class PromptLayers:
     def pruned(self, messages: Sequence[UIMessage]) -> PromptLayers:
         """Return the layers without the background messages that this history no longer shows a place of.
 
-        They go when their message has left the active branch, and when a compaction stands for them.
+        They go when their message has left the active branch, and when a compaction stands for them. Costs as many
+        messages as there are behind the oldest of those that are kept.
         """
         if not self.injected:
             return self
-        newest = {message["id"]: index for index, message in enumerate(messages)}
-        compaction = self._find_compaction(messages, newest)
-        start = (-1, 0) if compaction is None else (newest[compaction.message_id], compaction.part_index)
+        first, compaction = self._furthest(messages)
+        begin = 0 if compaction is None else compaction.part_index
+        wanted = {item.place.message_id for item in self.injected}
+        found: dict[str, int] = {}
+        for index in range(len(messages) - 1, max(first, 0) - 1, -1):
+            message_id = messages[index]["id"]
+            if message_id in wanted:
+                wanted.discard(message_id)
+                found[message_id] = index
+                if not wanted:
+                    break
         kept = tuple(
             item
             for item in self.injected
-            if (index := newest.get(item.place.message_id)) is not None
+            if (index := found.get(item.place.message_id)) is not None
             and item.place.is_in(messages[index])
-            and (index, item.place.part_index) >= start
+            and (index > first or item.place.part_index >= begin)
         )
         return self if len(kept) == len(self.injected) else replace(self, injected=kept)
 
