@@ -3,6 +3,7 @@
 # make check   formatting, lint, types, and who may import whom
 # make bench   the benchmark
 # make format  put the code into shape
+# make machine  random conversations against a reference of their own
 # make behaviour   write docs/behaviour.md anew
 # make clean   remove what make made
 
@@ -22,7 +23,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; d
 	if command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then command -v $$name; break; fi; done)
 
-.PHONY: help demo test check bench format behaviour clean
+.PHONY: help demo test check bench machine format behaviour clean
 
 help:
 	@grep -E '^# make ' Makefile | cut -c3-
@@ -39,6 +40,9 @@ check: .make/dev
 	$(BIN)/ruff check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+machine: .make/dev
+	@$(BIN)/pytest tests/machine
 
 bench: .make/dev
 	@for name in $(filter-out __% serve_%,$(basename $(notdir $(wildcard tests/bench/*.py)))); do \
