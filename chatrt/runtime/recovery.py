@@ -79,10 +79,10 @@ class UnfinishedTurn:
         return any(chunk["type"] not in ("error", "reset-step") for chunk in own)
 
     @property
-    def injected_ids(self) -> set[str]:
-        """The waiting messages that were put into this turn: they are part of its answer."""
+    def injected_ids(self) -> list[str]:
+        """The waiting messages that were put into this turn, in their order: they are part of its answer."""
         parts = (cast("dict[str, Any]", chunk) for chunk in self.chunks if chunk["type"] == INJECTED)
-        return {message_id for part in parts for message_id in part["data"]["messageIds"]}
+        return [message_id for part in parts for message_id in part["data"]["messageIds"]]
 
 
 async def find_unfinished_turn(store: Store, key: SessionKey, settled_seq: int) -> UnfinishedTurn | None:
@@ -140,11 +140,12 @@ async def close_unfinished_turn(work: TurnWork, turn: UnfinishedTurn, record: Re
     return plan
 
 
-def _take_injected(work: TurnWork, ids: set[str]) -> None:
+def _take_injected(work: TurnWork, ids: list[str]) -> None:
     arrivals = work.context.arrivals
     batch: list[Record] = []
-    for record in arrivals.queue:
-        if record.kind != "message" or _message_id(record) not in ids:
+    # One for each, in their order: what waits behind them may have the same id, and is yet to be answered.
+    for record, message_id in zip(arrivals.queue, ids, strict=False):
+        if record.kind != "message" or _message_id(record) != message_id:
             break
         batch.append(record)
     arrivals.take(batch)

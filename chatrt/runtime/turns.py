@@ -272,20 +272,18 @@ def checked_history(messages: Any) -> list[UIMessage]:
 
 def keep_approval_row_last(before: list[ModelMessage], after: list[ModelMessage]) -> list[ModelMessage]:
     """Put a trailing row of approval answers back to the end: approved tools are found there and nowhere else."""
-    if not before or not _answers_approvals(before[-1]):
+    if not before or not _answered_approvals(before[-1]):
         return after
     row = before[-1]
-    answered = {part.get("approvalId") for part in _parts(row)}
-    kept = [
-        message
-        for message in after
-        if not (_answers_approvals(message) and answered & {part.get("approvalId") for part in _parts(message)})
-    ]
+    answered = _answered_approvals(row)
+    kept = [message for message in after if answered.isdisjoint(_answered_approvals(message))]
     return [*kept, row]
 
 
-def _answers_approvals(message: ModelMessage) -> bool:
-    return message["role"] == "tool" and any(part["type"] == "tool-approval-response" for part in _parts(message))
+def _answered_approvals(message: ModelMessage) -> set[str]:
+    if message["role"] != "tool":
+        return set()
+    return {part["approvalId"] for part in _parts(message) if part["type"] == "tool-approval-response"}
 
 
 def _parts(message: ModelMessage) -> list[dict[str, Any]]:

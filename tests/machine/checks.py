@@ -82,6 +82,7 @@ class Checks:
     def _check_start(self, expected: dict[str, Any], start: dict[str, Any]) -> None:
         self._start, self._chunks = start, []
         shown = {"kind": "turn-start", "seq": start["inSeq"], "trigger": start["trigger"], "id": start["messageId"]}
+        shown["edited"] = start.get("editSeq", 0)
         base = start.get("message")
         self.names.check(expected, {**shown, "base": base and normal_message(base)}, "turn-start")
 
@@ -119,7 +120,8 @@ class Checks:
         after = pick % (self._cursor + 1)
         state, records = world.look_from_outside(after)
         self.names.check(reference.disk.history, normal_state(state)["messages"], "stored messages")
-        self.names.check(reference.position(), {key: getattr(state, key) for key in reference.position()}, "position")
+        position = reference.position(outside=True)
+        self.names.check(position, {key: getattr(state, key) for key in position}, "position")
         self._check_read(after, records)
         if reference.deaf != "late":  # what is stored is shown to readers here when the store has said so
             self._check_read(after, world.read(after))
@@ -147,7 +149,7 @@ class Checks:
         expected = [one.seq for one in disk.inbox if one.kind in SETTLED_KINDS]
         preloads = {one.seq for one in disk.inbox if one.kind == "preload"}
         assert [seq for seq in self._completed if seq not in preloads] == expected
-        assert self._reference.position()["status"] != "running"
+        assert not self._reference.has_work
         kept = {node.message["id"] for node in self._world.do(self._world.worker.load_tree(self._world.session.key))}
         assert self._ids <= kept, "a message is gone from the tree"
 

@@ -7,6 +7,7 @@ It is told what happens (`append`, `advance`, `crash`, and the attributes of `St
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 from tests.machine.history_rules import Failure, approved_calls
@@ -15,6 +16,7 @@ from tests.machine.reference_state import (
     PASSED,
     QUESTIONS,
     TURN_TIMEOUT,
+    UNANSWERED,
     Input,
     Refused,
     Run,
@@ -111,16 +113,21 @@ class Reference(Serving):
                 history = run.running[1]
             elif run.work is not None and run.work.input.seq > disk.in_cursor:
                 waiting.append(run.work.input)
-            waiting += [one for one in run.queue if one.seq not in run.withdrawn]
+            waiting += [one for one in run.queue if one.seq not in run.state.withdrawn]
         return {
             "messages": history,
             "pending": [(one.seq, one.body["message"]) for one in waiting if one.is_user],
             **self.position(),
         }
 
-    def position(self) -> dict[str, Any]:
-        status = "running" if self.has_work else "closed" if self.disk.closed else "idle"
-        return {"in_cursor": self.disk.in_cursor, "last_in_seq": len(self.disk.inbox), "status": status}
+    def position(self, *, outside: bool = False) -> dict[str, Any]:
+        """Where the session stands; from outside nobody knows what runs and has not said so yet."""
+        disk = self.disk
+        waits = any(one.kind not in UNANSWERED for one in disk.inbox[disk.in_cursor :])
+        runs = self.run is not None and self.run.running is not None and self.run.running[0] > disk.in_cursor
+        to_come = waits or (runs and not outside) or len(disk.out) > disk.settled_out
+        status = "running" if to_come else "closed" if disk.closed else "idle"
+        return {"in_cursor": disk.in_cursor, "last_in_seq": len(disk.inbox), "status": status}
 
     # --- a run
 
@@ -128,8 +135,9 @@ class Reference(Serving):
         self.run = run = self._boot()
         unfinished = self._find_unfinished()
         if unfinished is not None and unfinished["kept"]:
-            run.state.stop_cursor = len(self.disk.inbox)
-            run.held = unfinished["seq"]
+            # It is past being changed, and what was meant for it must not act on a later turn.
+            run.left = unfinished["seq"], unfinished["edited"]
+            run.at_hand_seq = unfinished["seq"]
         elif unfinished is not None:
             run.known_ids[unfinished["seq"]] = unfinished["id"]
         self._read()
@@ -145,7 +153,7 @@ class Reference(Serving):
 
     def _boot(self) -> Run:
         disk = self.disk
-        state = copy(disk.state)
+        state = disk.state.after(disk.in_cursor)
         # What the log holds behind the last turn-complete was written by a run that died, and that does not come back.
         died = len(disk.out) > disk.settled_out
         resumed = state.suspended is not None and self.now <= state.suspended[0] and not died
@@ -185,7 +193,7 @@ class Reference(Serving):
         run = self.live
         changed = run.begun and not self.disk.closed
         if changed:
-            if run.served:
+            if run.served and run.state.suspended is None:
                 try:
                     yield from self.hook("suspend", run.id, run.phase, run.turns)
                 except Failure:
@@ -217,7 +225,7 @@ class Reference(Serving):
         """Fire the hooks of a run that comes to memory; one that failed fires again with the next input."""
         run = self.live
         if not run.booted:
-            previous = None if run.resumed else run.previous or None
+            previous = None if run.previous in ("", run.id) else run.previous
             yield from self.hook("boot", run.id, run.continuation, run.preloaded, run.resumed, previous)
         run.booted = True
         if run.resumes is not None:
@@ -226,7 +234,7 @@ class Reference(Serving):
 
     def _handle(self, record: Input) -> Waiting:
         run = self.live
-        if record.seq in run.withdrawn:
+        if record.seq in run.state.withdrawn:
             yield from self.settle_input(record, "withdrawn")
             return
         work = Work(record, known_id=run.known_ids.pop(record.seq, None))
@@ -239,7 +247,7 @@ class Reference(Serving):
                 pass  # logged
             run.served = True
             return
-        work.stop = run.early.pop(record.seq, None)
+        work.stop = run.state.stopped.pop(record.seq, None)
         run.work = run.at_hand = work
         run.at_hand_seq = record.seq
         try:
@@ -302,7 +310,7 @@ class Reference(Serving):
 
     def _ask_for_plan(self, work: Work) -> Waiting:
         run = self.live
-        waiting = [one for one in run.queue if one.is_user and one.seq not in run.withdrawn]
+        waiting = [*run.injected, *(one for one in run.queue if one.is_user and one.seq not in run.state.withdrawn)]
         in_flight = [one.body["message"]["id"] for one in waiting]
         if work.new_message is not None:
             in_flight.insert(0, work.new_message["id"])
@@ -338,28 +346,31 @@ class Reference(Serving):
         run = self.live
         wanted, reason = record.body.get("inSeq"), record.body.get("reason") or "stopped"
         if run.at_hand_seq > run.in_cursor and wanted in (None, run.at_hand_seq):
-            if run.at_hand is not None and run.at_hand.stop is None:
+            if run.at_hand is None:
+                run.state.stopped[run.at_hand_seq] = reason
+            elif run.at_hand.stop is None:
                 run.at_hand.stop = reason
             return
         waiting = [one.seq for one in run.queue]
         target = wanted if wanted is not None else waiting[0] if waiting else None
         if target in waiting:
-            run.early[target] = reason
+            run.state.stopped[target] = reason
 
     def _interrupt(self) -> None:
         run = self.live
         if run.at_hand is not None and run.at_hand.stop is None and run.at_hand.input.kind != "action":
             run.at_hand.stop = INTERRUPTED_BY_NEWER
-        run.early |= {one.seq: INTERRUPTED_BY_NEWER for one in run.queue if one.kind in QUESTIONS}
+        run.state.stopped |= {one.seq: INTERRUPTED_BY_NEWER for one in run.queue if one.kind in QUESTIONS}
 
     def _change_waiting(self, record: Input) -> None:
         """Edit or withdraw a user message that waits; one whose turn has begun, or that was injected, is past that."""
         run, target = self.live, record.body["inSeq"]
         for place, waiting in enumerate(run.queue):
-            if waiting.seq != target or not waiting.is_user or target == run.held:
+            late = target == run.left[0] and record.seq > run.left[1]
+            if waiting.seq != target or not waiting.is_user or late:
                 continue
             if record.kind == "withdraw":
-                run.withdrawn.add(target)
+                run.state.withdrawn.add(target)
             else:
                 message = {**record.body["message"], "id": waiting.body["message"]["id"]}
-                run.queue[place] = Input(waiting.seq, waiting.kind, {**waiting.body, "message": message})
+                run.queue[place] = replace(waiting, body={**waiting.body, "message": message}, edited=record.seq)

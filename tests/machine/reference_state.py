@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
-from copy import copy, deepcopy
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.machine.history_rules import Failure, Message, has_content
@@ -18,6 +18,9 @@ TURN_TIMEOUT = 3600
 QUESTIONS = ("message", "regenerate")
 PASSED = ("stop", "edit", "withdraw")
 """Inputs that take effect when they are read and are never settled by themselves."""
+
+UNANSWERED = (*PASSED, "preload")
+"""Inputs that nobody has to wait for."""
 
 
 class Refused(Exception):
@@ -34,9 +37,12 @@ class Halted(Exception):
 
 @dataclass
 class Input:
+    """An input; `edited` is the last edit that changed it while it waited, 0 if none did."""
+
     seq: int
     kind: str
     body: dict[str, Any]
+    edited: int = 0
 
     @property
     def is_user(self) -> bool:
@@ -45,7 +51,7 @@ class Input:
 
 @dataclass
 class State:
-    """What is stored with every commit beside the messages."""
+    """What is stored with every commit beside the messages; `stopped` and `withdrawn` are about inputs that wait."""
 
     chat_started: bool = False
     runs: int = 0
@@ -53,7 +59,15 @@ class State:
     run_turns: int = 0
     suspended: tuple[int, str] | None = None
     stop_cursor: int = 0
+    stopped: dict[int, str] = field(default_factory=dict)
+    withdrawn: set[int] = field(default_factory=set)
     tokens: int = 0
+
+    def after(self, in_cursor: int) -> State:
+        """A copy that knows nothing of what is settled."""
+        stopped = {seq: reason for seq, reason in self.stopped.items() if seq > in_cursor}
+        withdrawn = {seq for seq in self.withdrawn if seq > in_cursor}
+        return replace(self, stopped=stopped, withdrawn=withdrawn)
 
 
 @dataclass
@@ -107,7 +121,7 @@ class Work:
 
 @dataclass
 class Run:
-    """What one run has in memory."""
+    """What one run has in memory; `left` is the input of a turn that a dead run began, and its last edit before that."""
 
     history: list[Message]
     state: State
@@ -126,9 +140,7 @@ class Run:
     preloaded: bool = False
     stirred: bool = False
     queue: list[Input] = field(default_factory=list)
-    early: dict[int, str] = field(default_factory=dict)
-    withdrawn: set[int] = field(default_factory=set)
-    held: int = 0
+    left: tuple[int, int] = (0, 0)
     at_hand: Work | None = None
     at_hand_seq: int = 0
     work: Work | None = None
@@ -227,7 +239,8 @@ class Stepping:
     def commit(self, records: list[dict[str, Any]]) -> Waiting:
         """Store records, history, state and cursor as one."""
         run, disk = self.live, self.disk
-        history, state, in_cursor = list(run.history), copy(run.state), run.settled_up_to
+        history, in_cursor = list(run.history), run.settled_up_to
+        state = run.state.after(in_cursor)
         yield from self.stored()
         disk.out += [*run.unstored, *deepcopy(records)]
         run.unstored = []

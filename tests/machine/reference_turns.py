@@ -95,7 +95,14 @@ class Serving(Stepping):
         work.opened = True
         work.base = base
         work.answer = base or {"id": message_id, "role": "assistant", "parts": []}
-        self.push("turn-start", seq=work.input.seq, trigger=work.input.kind, id=message_id, base=base)
+        self.push(
+            "turn-start",
+            seq=work.input.seq,
+            trigger=work.input.kind,
+            id=message_id,
+            base=base,
+            edited=work.input.edited,
+        )
         run.running = (work.input.seq, list(run.history))
 
     def _in_answer(self, work: Work, answer: Waiting) -> Waiting:
@@ -300,7 +307,7 @@ class Serving(Stepping):
         return batch
 
     def _spoken_for(self, waiting: Input) -> bool:
-        return waiting.seq in self.live.withdrawn or waiting.seq in self.live.early
+        return waiting.seq in self.live.state.withdrawn or waiting.seq in self.live.state.stopped
 
     def _steers(self, waiting: Input) -> bool:
         if not waiting.is_user or "messageId" in waiting.body or self.when_busy not in ("queue", "steer"):

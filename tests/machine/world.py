@@ -5,10 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from chatrt.clock import ManualClock
-from chatrt.errors import ForbiddenChangeError, InvalidMessageError, MessageNotFoundError, ModelResponseError
+from chatrt.errors import (
+    ForbiddenChangeError,
+    InvalidMessageError,
+    MessageNotFoundError,
+    ModelResponseError,
+    StoreUnavailableError,
+)
 from chatrt.ids import CountingIds
 from chatrt.runtime import Session, SessionManager
 from chatrt.stores import Record, Store
@@ -119,8 +126,9 @@ class World:
         return SessionManager(self.stage.agent, store, clock=self.clock, ids=self.ids, lease_ttl=LEASE_TTL)
 
     async def _read(self) -> None:
-        async for batch in self.session.outbox.read(self.seen[-1].seq if self.seen else 0):
-            self.seen += batch
+        with suppress(StoreUnavailableError):  # the worker was killed
+            async for batch in self.session.outbox.read(self.seen[-1].seq if self.seen else 0):
+                self.seen += batch
 
     # --- what happens to it
 

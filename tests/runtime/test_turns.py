@@ -12,6 +12,7 @@ from chatrt.errors import PublicError
 from chatrt.generate import stream_text
 from chatrt.models import FunctionModel, ScriptedModel
 from chatrt.models.scripted import call, tool_call
+from chatrt.runtime.turns import keep_approval_row_last
 from chatrt.tools import tool
 from chatrt.turn import current_turn
 from tests.runtime.driver import House
@@ -472,3 +473,16 @@ async def test_another_answer_is_an_error(house: House, kind: object):
     chat = await house.open(ChatAgent("a", run=lambda turn: kind))
 
     assert (await chat.send("hi")).complete["error"]["code"] == "usage"
+
+
+def test_older_approval_rows_are_left_alone():
+    """Putting the last row of approvals back to the end takes no row away that answers other approvals."""
+
+    def row(number: int) -> Any:
+        answer = {"type": "tool-approval-response", "approvalId": f"a{number}", "approved": True}
+        result = {"type": "tool-result", "toolCallId": f"c{number}", "toolName": "t", "output": {}}
+        return {"role": "tool", "content": [answer, result]}
+
+    said: Any = {"role": "user", "content": []}
+    before = [row(1), row(2)]
+    assert keep_approval_row_last(before, [row(1), row(2), said]) == [row(1), said, row(2)]
