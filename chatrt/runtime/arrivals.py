@@ -175,7 +175,10 @@ class Arrivals:
         self._written.clear()
 
     def take_unfinished(self, seq: int) -> Record | None:
-        """Take the input of a turn that a dead run left, and drop the preloads that it had passed on the way."""
+        """Take the input of a turn that a dead run left, and drop the preloads that it had passed on the way.
+
+        A stop that was meant for it is kept: it acts if the input is served once more.
+        """
         record = next((waiting for waiting in self.queue if waiting.seq == seq), None)
         if record is not None:
             self.queue = deque(
@@ -185,9 +188,17 @@ class Arrivals:
             )
         return record
 
-    def hold(self, seq: int, *, edit_seq: int) -> None:
-        """Say that this input's turn has begun in a run before this one: edits behind `edit_seq` come too late."""
+    def hold(self, seq: int, *, edit_seq: int, at_hand: bool) -> None:
+        """Say that this input's turn has begun in a run before this one: edits behind `edit_seq` come too late.
+
+        Args:
+            seq: The input.
+            edit_seq: The last edit that reached it.
+            at_hand: Whether the turn is the first thing to be closed: until then it is the one that a stop means.
+        """
         self._begun_seq, self._begun_edit_seq = seq, edit_seq
+        if at_hand:
+            self._at_hand_seq = seq
 
     def past_stopping(self) -> None:
         """Say that the work at hand is about to be committed: a stop comes too late."""

@@ -112,10 +112,8 @@ async def boot(
 async def _find_unfinished(live: LiveSession, context: RunContext, snapshot: Snapshot) -> UnfinishedTurn | None:
     unfinished = await find_unfinished_turn(live.store, live.row.key, snapshot.settled_seq)
     if unfinished is not None and (unfinished.is_kept or unfinished.is_head_start):
-        # It is past being changed; and what was meant for it must not act on a later turn, if it is closed here.
-        context.arrivals.hold(unfinished.in_seq, edit_seq=unfinished.edit_seq)
-        if unfinished.is_kept:
-            context.state.stop_cursor = max(context.state.stop_cursor, snapshot.last_in_seq)
+        # It is past being changed; and what is meant for it must not act on a later turn, if it is closed here.
+        context.arrivals.hold(unfinished.in_seq, edit_seq=unfinished.edit_seq, at_hand=unfinished.is_kept)
     return unfinished
 
 

@@ -288,8 +288,8 @@ async def settle(context: RunContext, body: dict[str, Any]) -> int:
     for record in context.injected:
         told = {"inSeq": record.seq, "trigger": "message", "status": "injected", "messageId": body.get("messageId")}
         records.append(NewRecord("turn-complete", dumps({k: v for k, v in told.items() if v is not None})))
-    context.injected.clear()
     context.settled_seq = await context.commit(records, trim_to=trim_to)
+    context.injected.clear()  # only now: until they are settled, whoever loads the chat must not take them for waiting
     return context.settled_seq
 
 

@@ -118,7 +118,7 @@ class Inbox:
     async def edit_pending(self, in_seq: int, message: UIMessage, *, part_id: str | None = None) -> Appended:
         """Put another message in the place of a user message that waits; it keeps its id and its place.
 
-        Nothing happens if its turn has begun, or it was injected, when this is read.
+        Nothing happens if it is taken up, or was injected, when this is read.
 
         Raises:
             InvalidMessageError: If it is no user message.
@@ -132,7 +132,7 @@ class Inbox:
     async def withdraw(self, in_seq: int, *, part_id: str | None = None) -> Appended:
         """Take back a user message that waits: it is settled with the status `withdrawn`, and never shown to anybody.
 
-        Nothing happens if its turn has begun, or it was injected, when this is read.
+        Nothing happens if it is taken up, or was injected, when this is read.
         """
         return await self._append("withdraw", {"inSeq": in_seq}, None, part_id)
 

@@ -108,7 +108,7 @@ class Run:
                 self._context.loop.cancel()
             self._context.background.end()
             self._context.writer.abandon()
-            self._live.running = None
+            self._live.nothing_at_hand()
             enter_run(None)
             enter_values(None)
 
@@ -143,13 +143,13 @@ class Run:
         record = self._arrivals.take_unfinished(unfinished.in_seq)
         if record is None:
             logger.error("chat %s: the input of an unfinished turn is gone", self._context.chat_id)
+            self._arrivals.end()
             return
         logger.info("chat %s: closing the turn of input %d", self._context.chat_id, record.seq)
         self._closed = record.seq
+        self._live.taken_up = record
         work = TurnWork(self._context, record)
         self._lifecycle.begin(work)
-        self._arrivals.begin(record, work)
-        self._arrivals.past_stopping()
         try:
             await self._lifecycle.ensure_booted(work)
         except Exception:
@@ -158,6 +158,7 @@ class Run:
         await close_unfinished_turn(work, unfinished, record)
         self._lifecycle.served(work)
         self._arrivals.end()
+        self._live.nothing_at_hand()
         enter_turn(None)
 
     # --- next
@@ -212,6 +213,7 @@ class Run:
             await self._warm_up(work)
             return True
         self._arrivals.begin(record, work)
+        self._live.taken_up = record
         asks = begin_asks(
             Asker(self._live.agent.id, self._context.chat_id, work.in_seq),
             parse_askers(work.body.get("askers")),
@@ -235,7 +237,7 @@ class Run:
         finally:
             asks.forget()
             self._arrivals.end()
-            self._live.running = None
+            self._live.nothing_at_hand()
             enter_turn(None)
         return True
 
@@ -258,7 +260,7 @@ class Run:
         try:
             await finish(work, await work.perform())
         finally:
-            self._live.running = None
+            self._live.nothing_at_hand()
             enter_turn(None)
 
     def _left_of(self, *records: Record) -> UnfinishedTurn | None:

@@ -79,7 +79,13 @@ class SessionState(Position):
 
 
 class LiveSession:
-    """What all handles of one session in this process share, and what a run of it fills."""
+    """What all handles of one session in this process share, and what a run of it fills.
+
+    Attributes:
+        running: The turn or action whose answer has begun.
+        taken_up: The input at hand, as it is being served: no edit or withdrawal reaches it any more.
+        injected: Messages that were put into the running turn.
+    """
 
     def __init__(self, row: SessionRow, agent: ChatAgent, store: Store) -> None:
         self.row = row
@@ -88,10 +94,15 @@ class LiveSession:
         self.outbox = Outbox(row.key, store)
         self.history = History()
         self.running: RunningTurn | None = None
+        self.taken_up: Record | None = None
         self.injected: list[Record] = []
         self.arrived = asyncio.Event()
         self.run_task: asyncio.Task[None] | None = None
         self.last_in_seq = 0
+
+    def nothing_at_hand(self) -> None:
+        """Say that what was being served is settled, or was given up."""
+        self.running = self.taken_up = None
 
     async def load_nodes(self, snapshot: Snapshot) -> list[Node]:
         """Read what a history is made of: the whole tree where it has branches, unless the application owns them."""
@@ -152,21 +163,27 @@ class Session:
 
     async def load(self) -> SessionState:
         """Read the messages and the cursors that belong to them."""
-        before = self._live.running
-        snapshot = await self._live.store.load_snapshot(self.key)
+        live = self._live
+        before, taken_before, injected = live.running, live.taken_up, list(live.injected)
+        snapshot = await live.store.load_snapshot(self.key)
         waiting = await self._waiting(snapshot)
-        history = History.from_nodes(await self._live.load_nodes(snapshot), snapshot.leaf_id)
-        if self._live.run_task is None:
-            self._live.history = history
-        messages, branches, taken_up = history.all(), history.branches(), snapshot.in_cursor
-        running = self._live.running or before
+        history = History.from_nodes(await live.load_nodes(snapshot), snapshot.leaf_id)
+        if live.run_task is None:
+            live.history = history
+        messages, branches, begun = history.all(), history.branches(), snapshot.in_cursor
+        running = live.running or before  # a turn that ended meanwhile is not in the snapshot yet
         if running is not None and running.in_seq > snapshot.in_cursor:
-            messages, branches, taken_up = list(running.messages), running.branches, running.in_seq
+            messages, branches, begun = list(running.messages), running.branches, running.in_seq
+        gone = {record.seq for record in (*injected, *live.injected)} | set(snapshot.state.get("withdrawn", ()))
         position = self._position(snapshot, waiting)
         return SessionState(
             messages=messages,
             branches=branches,
-            pending=self._pending(taken_up, snapshot, waiting),
+            pending=[
+                PendingMessage(in_seq=seq, message=message)
+                for seq, message in _waiting_messages(waiting, live.taken_up or taken_before).items()
+                if seq > begun and seq not in gone
+            ],
             cursor=position.cursor,
             in_cursor=position.in_cursor,
             last_in_seq=position.last_in_seq,
@@ -181,24 +198,6 @@ class Session:
             found += page
             cursor = page[-1].seq
         return found
-
-    def _pending(self, taken_up: int, snapshot: Snapshot, records: list[Record]) -> list[PendingMessage]:
-        waiting: dict[int, UIMessage] = {}
-        for record in records:
-            if record.seq <= taken_up:
-                continue
-            body: dict[str, Any] = loads(record.body)
-            match record.kind:
-                case "message" if body["message"]["role"] == "user":
-                    waiting[record.seq] = body["message"]
-                case "edit" if body["inSeq"] in waiting:
-                    waiting[body["inSeq"]] = cast("UIMessage", {**body["message"], "id": waiting[body["inSeq"]]["id"]})
-                case "withdraw":
-                    waiting.pop(body["inSeq"], None)
-                case _:
-                    pass
-        taken = {record.seq for record in self._live.injected} | set(snapshot.state.get("withdrawn", ()))
-        return [PendingMessage(in_seq=seq, message=message) for seq, message in waiting.items() if seq not in taken]
 
     async def position(self) -> Position:
         """Read where the session stands, without its messages."""
@@ -218,3 +217,28 @@ class Session:
             last_in_seq=cursors.last_in_seq,
             status=status,
         )
+
+
+def _waiting_messages(records: list[Record], taken_up: Record | None) -> dict[int, UIMessage]:
+    """Return the user messages among inputs, by their seqs, as they were edited and without those that were withdrawn.
+
+    Args:
+        records: The inputs behind the cursor.
+        taken_up: The one that is being served, as it is served: what is said about it now comes too late.
+    """
+    waiting: dict[int, UIMessage] = {}
+    fixed = 0 if taken_up is None else taken_up.seq
+    for record in records:
+        body: dict[str, Any] = loads(record.body if taken_up is None or record.seq != fixed else taken_up.body)
+        match record.kind:
+            case "message" if body["message"]["role"] == "user":
+                waiting[record.seq] = body["message"]
+            case "edit" | "withdraw" if body["inSeq"] not in waiting or body["inSeq"] == fixed:
+                pass
+            case "edit":
+                waiting[body["inSeq"]] = cast("UIMessage", {**body["message"], "id": waiting[body["inSeq"]]["id"]})
+            case "withdraw":
+                del waiting[body["inSeq"]]
+            case _:
+                pass
+    return waiting
