@@ -169,6 +169,7 @@ class Reference(Serving):
             turns=state.run_turns if resumed else 0,
             read_cursor=disk.in_cursor,
             in_cursor=disk.in_cursor,
+            saved_fired=state.fired,
         )
 
     def _next(self) -> Waiting:
@@ -184,8 +185,8 @@ class Reference(Serving):
         return True
 
     def _pass_strays(self) -> Waiting:
-        """What had nothing to act on is passed without a turn."""
-        if self.live.settled_up_to > self.live.in_cursor:
+        """What had nothing to act on is passed without a turn; what the application left is stored."""
+        if self.live.settled_up_to > self.live.in_cursor or self.live.has_new_value:
             yield from self.commit([])
 
     def _leave(self) -> Waiting:
@@ -203,7 +204,7 @@ class Reference(Serving):
         if run.queue:
             return False
         settled = run.settled_up_to
-        if changed or settled > run.in_cursor:
+        if changed or settled > run.in_cursor or run.has_new_value:
             yield from self.commit([])
         return len(self.disk.inbox) == settled
 
@@ -315,10 +316,11 @@ class Reference(Serving):
         if work.new_message is not None:
             in_flight.insert(0, work.new_message["id"])
         calls = [part["toolCallId"] for part in work.answer["parts"] if part.get("state") == "input-available"]
+        fired = run.state.fired
         try:
             yield from self.hook("recovery_boot", run.id, run.previous, in_flight, calls)
         except Failure:
-            pass  # logged, and it goes on as without the hook
+            run.state.fired = fired  # logged, and it goes on as without the hook
 
     # --- what arrives
 

@@ -51,7 +51,10 @@ class Input:
 
 @dataclass
 class State:
-    """What is stored with every commit beside the messages; `stopped` and `withdrawn` are about inputs that wait."""
+    """What is stored with every commit beside the messages.
+
+    `stopped` and `withdrawn` are about inputs that wait; `fired` is the application's own durable value.
+    """
 
     chat_started: bool = False
     runs: int = 0
@@ -62,6 +65,7 @@ class State:
     stopped: dict[int, str] = field(default_factory=dict)
     withdrawn: set[int] = field(default_factory=set)
     tokens: int = 0
+    fired: int = 0
 
     def after(self, in_cursor: int) -> State:
         """A copy that knows nothing of what is settled."""
@@ -134,6 +138,7 @@ class Run:
     turns: int
     read_cursor: int
     in_cursor: int
+    saved_fired: int
     begun: bool = False
     booted: bool = False
     served: bool = False
@@ -148,6 +153,11 @@ class Run:
     injected: list[Input] = field(default_factory=list)
     known_ids: dict[int, str] = field(default_factory=dict)
     unstored: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def has_new_value(self) -> bool:
+        """Whether the application's value is not stored as it is."""
+        return self.saved_fired != self.state.fired
 
     @property
     def settled_up_to(self) -> int:
@@ -215,7 +225,8 @@ class Stepping:
         Raises:
             Failure: If it is planned that it raises.
         """
-        self.told.append((name, *facts))
+        self.live.state.fired += 1
+        self.told.append((name, self.live.state.fired, *facts))
         fault = self.faults.pop(name, None)
         if fault == "hold":
             self.held_hook = name
@@ -241,6 +252,7 @@ class Stepping:
         run, disk = self.live, self.disk
         history, in_cursor = list(run.history), run.settled_up_to
         state = run.state.after(in_cursor)
+        run.saved_fired = state.fired
         yield from self.stored()
         disk.out += [*run.unstored, *deepcopy(records)]
         run.unstored = []

@@ -320,16 +320,16 @@ class Serving(Stepping):
     def _act(self, work: Work) -> Waiting:
         """A failing or stopped action changes nothing (D20); what one says is kept (D3)."""
         run = self.live
-        before = run.history
+        before = run.history, run.state.fired
         self._open(work, None)
         if work.stop is None:
             try:
                 yield from self._in_answer(work, self._handle_action(work))
             except Failure:
-                run.history = before
+                run.history, run.state.fired = before
                 raise
         if work.stop is not None:
-            run.history = before
+            run.history, run.state.fired = before
 
     def _handle_action(self, work: Work) -> Waiting:
         run, action = self.live, work.input.body["action"]
@@ -385,6 +385,8 @@ class Serving(Stepping):
             yield from self.hook("complete", *facts, run.state.tokens)
         except Failure:
             pass  # logged, and the turn stays as it was (D5)
+        if run.has_new_value:
+            yield from self.commit([])
 
     def settle_input(
         self, settled: Input, status: str, message: Message | None = None, reason: str | None = None, code: str = ""

@@ -12,7 +12,11 @@ from chatrt.generate import step_count_is, stream_text
 from chatrt.ids import Ids
 from chatrt.models import FunctionModel, ModelRequest
 from chatrt.models.scripted import finish
+from chatrt.run_locals import local
 from chatrt.tools import ToolContext, tool
+
+fired = local("tests.machine.fired", int, default=int, durable=True)
+"""How many hooks have fired in the chat, as far as it was committed: what a run leaves to the next one."""
 
 SECRET = "the secret of the house"
 """What every planned exception says; nothing of it may reach a client (D11)."""
@@ -72,7 +76,8 @@ class Stage:
         return set(self._waiting)
 
     async def hook(self, name: str, *facts: Any) -> None:
-        self.told.append((name, *facts))
+        fired.set(fired.get() + 1)
+        self.told.append((name, fired.get(), *facts))
         fault = self.faults.pop(name, None)
         if fault == "hold":
             await self.hold("hook")
