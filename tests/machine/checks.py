@@ -8,10 +8,11 @@ from chatrt.ui import assemble
 from tests.machine.history_rules import without_half_calls
 from tests.machine.normal_form import Names, body_of, normal_message, normal_prompt
 from tests.machine.reference import Reference
+from tests.machine.reference_tree import stored_rows
 from tests.machine.stage import SECRET
 from tests.machine.world import World
 
-SETTLED_KINDS = ("message", "regenerate", "action")
+SETTLED_KINDS = ("message", "regenerate", "action", "switch")
 
 
 class Checks:
@@ -26,7 +27,6 @@ class Checks:
         self._chunks: list[Any] = []
         self._completed: list[int] = []
         self._complete_seq = 0
-        self._ids: set[str] = set()
 
     def check(self) -> None:
         self._check_log()
@@ -112,14 +112,14 @@ class Checks:
         state = self._world.load()
         self.names.check(self._reference.view(), normal_state(state), "state")
         assert state.cursor == self._complete_seq
-        self._ids |= {self.names.real(message["id"]) for message in self._reference.disk.history}
 
     def check_from_outside(self, pick: int) -> None:
         """Another process sees what is stored, and `.out` from any cursor on is what everybody else read of it."""
         world, reference = self._world, self._reference
         after = pick % (self._cursor + 1)
         state, records = world.look_from_outside(after)
-        self.names.check(reference.disk.history, normal_state(state)["messages"], "stored messages")
+        stored = {"messages": reference.disk.history, "branches": reference.disk.tree.branches()}
+        self.names.check(stored, {key: normal_state(state)[key] for key in stored}, "stored")
         position = reference.position(outside=True)
         self.names.check(position, {key: getattr(state, key) for key in position}, "position")
         self._check_read(after, records)
@@ -150,13 +150,17 @@ class Checks:
         preloads = {one.seq for one in disk.inbox if one.kind == "preload"}
         assert [seq for seq in self._completed if seq not in preloads] == expected
         assert not self._reference.has_work
-        kept = {node.message["id"] for node in self._world.do(self._world.worker.load_tree(self._world.session.key))}
-        assert self._ids <= kept, "a message is gone from the tree"
+        nodes = self._world.do(self._world.worker.load_tree(self._world.session.key))
+        rows = [
+            {"name": node.node_id, "behind": node.parent_id, "message": normal_message(node.message)} for node in nodes
+        ]
+        self.names.check(stored_rows(disk.tree), rows, "everything that was ever said")
 
 
 def normal_state(state: Any) -> dict[str, Any]:
     return {
         "messages": [normal_message(message) for message in state.messages],
+        "branches": [(message_id, names) for message_id, names in state.branches.items()],
         "pending": [(one.in_seq, normal_message(one.message)) for one in state.pending],
         "in_cursor": state.in_cursor,
         "last_in_seq": state.last_in_seq,

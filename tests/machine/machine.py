@@ -119,6 +119,8 @@ class Machine(RuleBasedStateMachine):
                 return await inbox.regenerate(body.get("messageId"), part_id=part_id)
             case "action":
                 return await inbox.act(body["action"], part_id=part_id)
+            case "switch":
+                return await inbox.switch_branch(body["messageId"], part_id=part_id)
             case "stop":
                 return await inbox.stop(in_seq=body.get("inSeq"), reason=body.get("reason"), part_id=part_id)
             case "edit":
@@ -210,7 +212,7 @@ class People(Machine):
     def send(self, steer: bool) -> None:
         self.append(("message", {"message": self.user_message(), **({"steer": True} if steer else {})}))
 
-    @rule(other=st.sampled_from(["message", "stop", "stop it", "withdraw", "edit", "action", "regenerate", "preload"]))
+    @rule(other=st.sampled_from(["message", "stop", "stop it", "withdraw", "edit", "action", "regenerate", "switch", "preload"]))
     def send_two(self, other: str) -> None:
         """Two things at the same moment."""
         seq = len(self.reference.disk.inbox) + 1
@@ -222,6 +224,7 @@ class People(Machine):
             "edit": {"inSeq": seq, "message": self.user_message()},
             "action": {"action": {"do": "slice", "count": 1}},
             "regenerate": {},
+            "switch": {"messageId": pick([one.id for one in self.reference.disk.tree.said] or ["nobody"], seq)},
             "preload": {},
         }
         self.append(("message", {"message": self.user_message()}), (other.removesuffix(" it"), second[other]))
@@ -238,6 +241,12 @@ class People(Machine):
     def regenerate(self, which: int) -> None:
         target = pick([None, None, *(message["id"] for message in self.history[-6:]), "nobody"], which)
         self.append(("regenerate", {} if target is None else {"messageId": target}))
+
+    @rule(which=picks)
+    def switch(self, which: int) -> None:
+        """Go back to another branch; there may be none."""
+        names = [name for _, names in self.reference.view()["branches"] for name in names]
+        self.append(("switch", {"messageId": pick(names or [message["id"] for message in self.history] or ["x"], which)}))
 
     @rule(which=picks, how=st.sampled_from(["own id", "named", "same text", "known anywhere"]), script=moves)
     def edit(self, which: int, how: str, script: list[str]) -> None:

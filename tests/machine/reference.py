@@ -105,17 +105,18 @@ class Reference(Serving):
     def view(self) -> dict[str, Any]:
         """What loading the session must give, in the process that serves it."""
         disk, run = self.disk, self.run
-        history = disk.history
+        history, branches = disk.history, disk.tree.branches()
         waiting: list[Input] = []
         if run is not None:
             begun = run.running is not None and run.running[0] > disk.in_cursor
             if begun:
-                history = run.running[1]
+                history, branches = run.running[1:]
             elif run.work is not None and run.work.input.seq > disk.in_cursor:
                 waiting.append(run.work.input)
             waiting += [one for one in run.queue if one.seq not in run.state.withdrawn]
         return {
             "messages": history,
+            "branches": branches,
             "pending": [(one.seq, one.body["message"]) for one in waiting if one.is_user],
             **self.position(),
         }
@@ -158,7 +159,8 @@ class Reference(Serving):
         died = len(disk.out) > disk.settled_out
         resumed = state.suspended is not None and self.now <= state.suspended[0] and not died
         return Run(
-            history=list(disk.history),
+            history=disk.history,
+            tree=disk.tree.copy(),
             state=state,
             id=state.run if resumed else self.name("run"),
             previous=state.run,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.machine.history_rules import Failure, Message, has_content
+from tests.machine.reference_tree import Tree
 
 Waiting = Generator[None, None, Any]
 
@@ -83,9 +84,13 @@ class Disk:
     out: list[dict[str, Any]] = field(default_factory=list)
     settled_out: int = 0
     in_cursor: int = 0
-    history: list[Message] = field(default_factory=list)
+    tree: Tree = field(default_factory=Tree)
     state: State = field(default_factory=State)
     closed: bool = False
+
+    @property
+    def history(self) -> list[Message]:
+        return self.tree.history
 
 
 @dataclass
@@ -125,9 +130,15 @@ class Work:
 
 @dataclass
 class Run:
-    """What one run has in memory; `left` is the input of a turn that a dead run began, and its last edit before that."""
+    """What one run has in memory.
+
+    `left` is the input of a turn that a dead run began, and its last edit before that; `grown` are the messages of the
+    history that went on in their places since the last commit; `running` is the input whose answer has begun, with the
+    messages and branches that stand before it.
+    """
 
     history: list[Message]
+    tree: Tree
     state: State
     id: str
     previous: str
@@ -149,7 +160,8 @@ class Run:
     at_hand: Work | None = None
     at_hand_seq: int = 0
     work: Work | None = None
-    running: tuple[int, list[Message]] | None = None
+    running: tuple[int, list[Message], list[Any]] | None = None
+    grown: set[str] = field(default_factory=set)
     injected: list[Input] = field(default_factory=list)
     known_ids: dict[int, str] = field(default_factory=dict)
     unstored: list[dict[str, Any]] = field(default_factory=list)
@@ -234,6 +246,9 @@ class Stepping:
         if fault == "raise":
             raise Failure("internal-error")
 
+    def grow_tree(self) -> None:
+        self.live.tree.follow(self.live.history, self.live.grown, lambda: self.name("node"))
+
     def push(self, kind: str, **facts: Any) -> None:
         """Write a record; it is stored when the store takes writes and everything else waits."""
         self.live.unstored.append({"kind": kind, **facts})
@@ -250,7 +265,9 @@ class Stepping:
     def commit(self, records: list[dict[str, Any]]) -> Waiting:
         """Store records, history, state and cursor as one."""
         run, disk = self.live, self.disk
-        history, in_cursor = list(run.history), run.settled_up_to
+        self.grow_tree()
+        tree, in_cursor = run.tree.copy(), run.settled_up_to
+        run.grown.clear()
         state = run.state.after(in_cursor)
         run.saved_fired = state.fired
         yield from self.stored()
@@ -258,7 +275,7 @@ class Stepping:
         run.unstored = []
         if records:
             disk.settled_out = len(disk.out)
-        disk.history, disk.state, disk.in_cursor = history, state, in_cursor
+        disk.tree, disk.state, disk.in_cursor = tree, state, in_cursor
         if self.deaf == "armed":
             self.deaf = "late"
             yield from self.until("answer", lambda: not self.deaf)

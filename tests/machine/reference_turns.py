@@ -39,6 +39,8 @@ class Serving(Stepping):
         try:
             if kind == "action":
                 yield from self._act(work)
+            elif kind == "switch":
+                self._switch(work)
             elif kind == "preload":
                 self._open(work, None)
                 yield from self.hook("preload", self.live.id)
@@ -80,6 +82,7 @@ class Serving(Stepping):
                 work.new_message = message
             else:
                 run.history, place, advanced = take_answers(run.history, message)
+                run.grown.add(run.history[place]["id"])
                 went_on = place != len(run.history) - 1
                 answered = run.history[place]
                 unread = advanced or has_unread_answers(answered)
@@ -103,7 +106,8 @@ class Serving(Stepping):
             base=base,
             edited=work.input.edited,
         )
-        run.running = (work.input.seq, list(run.history))
+        self.grow_tree()
+        run.running = work.input.seq, list(run.history), run.tree.branches()
 
     def _in_answer(self, work: Work, answer: Waiting) -> Waiting:
         work.in_answer = True
@@ -315,7 +319,14 @@ class Serving(Stepping):
         is_edit = find(self.live.history, waiting.body["message"]["id"]) is not None
         return not is_edit and (self.when_busy == "steer" or waiting.body.get("steer") is True)
 
-    # --- an action
+    # --- what is no turn
+
+    def _switch(self, work: Work) -> None:
+        run = self.live
+        if work.stop is None:
+            self.grow_tree()
+            run.tree.switch(work.input.body["messageId"])
+            run.history = run.tree.history
 
     def _act(self, work: Work) -> Waiting:
         """A failing or stopped action changes nothing (D20); what one says is kept (D3)."""
@@ -431,4 +442,5 @@ class Serving(Stepping):
             run.history = [*run.history, message]
         else:
             run.history = [*run.history[:place], message, *run.history[place + 1 :]]
+            run.grown.add(message["id"])
         return message
