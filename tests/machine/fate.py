@@ -1,0 +1,112 @@
+"""What the model, the tools, the application's hooks, the store, time and bad luck do."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from tests.machine.machine import MOVES, Machine, moves, pick, picks
+from tests.machine.reference_state import IDLE_TIMEOUT, TURN_TIMEOUT
+
+HOOKS = (
+    "boot", "resume", "preload", "suspend", "validate", "chat_start", "turn_start", "prepare", "run", "before_complete",
+    "complete", "action", "recovery_boot",
+)  # fmt: skip
+
+
+class Fate(Machine):
+    """What the model, the tools, the application's hooks, the store, time and bad luck do."""
+
+    @precondition(lambda self: self.asks_model)
+    @rule(script=moves)
+    def speak(self, script: list[str]) -> None:
+        self._feed(script)
+
+    @precondition(lambda self: self.asks_model)
+    @rule()
+    def say(self) -> None:
+        self._feed(["say"])
+
+    @precondition(lambda self: self.asks_model)
+    @rule()
+    def come_to_an_end(self) -> None:
+        self._feed(["say", "end"])
+
+    @precondition(lambda self: self.asks_model)
+    @rule(call=st.sampled_from([move for move in MOVES if move.split()[-1] in ("ok", "hang", "ask")]))
+    def call(self, call: str) -> None:
+        self._feed([call])
+
+    def _feed(self, script: list[str]) -> None:
+        made = self.make_moves(script)
+        self.both(lambda: self.reference.moves.extend(made), lambda: self.world.stage.feed(made))
+
+    @precondition(lambda self: self.asks_model)
+    @rule(count=st.integers(1, 2), call=st.sampled_from(["look ok", "look raise", "look hang"]), then=st.none() | moves)
+    def steer(self, count: int, call: str, then: list[str] | None) -> None:
+        """People say something, and another step follows."""
+        self.append(*(("message", {"message": self.user_message(), "steer": True}) for _ in range(count)))
+        if self.asks_model:
+            self._feed([call, *(then or [])])
+
+    @precondition(lambda self: self.world is not None and self.reference.holding == "tool")
+    @rule(which=picks, how=st.sampled_from(["ok", "ok", "raise"]))
+    def end_tool(self, which: int, how: str) -> None:
+        call_id = pick([one for one, end in self.reference.tools.items() if end is None], which)
+        self.both(
+            lambda: self.reference.tools.update({call_id: how}),
+            lambda: self.world.stage.release(f"tool {call_id}", how),
+        )
+
+    @rule(hook=st.sampled_from(HOOKS), fault=st.sampled_from(["raise", "hold"]))
+    def plan_fault(self, hook: str, fault: str) -> None:
+        self.reference.faults[hook] = self.world.stage.faults[hook] = fault
+
+    @precondition(lambda self: self.world is not None and (self.reference.held_hook or self.reference.deaf == "late"))
+    @rule()
+    def let_go(self) -> None:
+        """End what holds everything up."""
+        if self.reference.held_hook:
+            self.both(lambda: setattr(self.reference, "held_hook", ""), lambda: self.world.stage.release("hook"))
+        else:
+            self.both(lambda: setattr(self.reference, "deaf", ""), self.world.store.hear)
+
+    @precondition(lambda self: self.world is not None and self.reference.stalled)
+    @rule()
+    def flow(self) -> None:
+        """Let the store take writes again."""
+        self.both(lambda: setattr(self.reference, "stalled", False), self.world.store.flow)
+
+    @precondition(lambda self: self.world is not None and not self.reference.stalled and not self.reference.deaf)
+    @rule(deaf=st.booleans())
+    def trouble_the_store(self, deaf: bool) -> None:
+        """Let the store take no writes, or be late with its next word about a commit."""
+        if deaf:
+            self.reference.deaf = "armed"
+            self.world.store.deaf = True
+        else:
+            self.reference.stalled = True
+            self.world.store.stall()
+
+    @precondition(lambda self: self.world is not None and self.reference.run and self.reference.run.injected)
+    @rule(kind=st.sampled_from(["withdraw", "edit", "message"]), dies=st.booleans())
+    def change_what_was_injected(self, kind: str, dies: bool) -> None:
+        """Somebody takes back, edits or repeats what the model has been shown already; perhaps the worker dies then."""
+        injected = self.reference.live.injected[-1]
+        message = self.user_message(injected.body["message"]["id"])
+        body = {"inSeq": injected.seq} | ({} if kind == "withdraw" else {"message": message})
+        self.append((kind, {"message": message} if kind == "message" else body))
+        if dies:
+            self.crash()
+
+    @rule(seconds=st.sampled_from([1, IDLE_TIMEOUT + 1, IDLE_TIMEOUT + 1, TURN_TIMEOUT + 1]))
+    def wait(self, seconds: int) -> None:
+        self.reference.now += seconds
+        self.world.advance(seconds)
+        self.rest()
+
+    @rule()
+    def crash(self) -> None:
+        self.reference.crash()
+        self.world.kill()
+        self.rest()
