@@ -3,7 +3,7 @@
 # make check   formatting, lint, types, and who may import whom
 # make bench   the benchmark
 # make format  put the code into shape
-# make machine  random conversations against a reference of their own
+# make machine   many more random conversations against their reference
 # make behaviour   write docs/behaviour.md anew
 # make clean   remove what make made
 
@@ -16,6 +16,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 STORE ?= sqlite:///demo.db
 WORKERS ?= 2
+MACHINE_EXAMPLES ?= 1000
+MACHINE_SEED ?= random
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
@@ -42,7 +44,7 @@ check: .make/dev
 	$(BIN)/lint-imports
 
 machine: .make/dev
-	@$(BIN)/pytest tests/machine
+	@MACHINE_EXAMPLES=$(MACHINE_EXAMPLES) MACHINE_SEED=$(MACHINE_SEED) $(BIN)/pytest tests/machine -n $(WORKERS)
 
 bench: .make/dev
 	@for name in $(filter-out __% serve_%,$(basename $(notdir $(wildcard tests/bench/*.py)))); do \
