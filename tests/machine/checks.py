@@ -95,11 +95,13 @@ class Checks:
             "message": complete.get("messageId"),
             "reason": complete.get("finishReason"),
             "code": complete.get("error", {}).get("code", ""),
+            "again": complete.get("willRetry", False),
         }
         message = expected["message"]
         self.names.check({**expected, "message": message and message["id"]}, shown, "turn-complete")
         assert complete["inSeq"] > (self._completed or [0])[-1], "inputs are settled once, in their order"
-        self._completed.append(complete["inSeq"])
+        if "willRetry" not in complete:
+            self._completed.append(complete["inSeq"])
         if message is not None and complete["status"] != "injected":
             built = normal_message(assemble(self._chunks, self._start.get("message")))
             if complete["status"] != "completed":

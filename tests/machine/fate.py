@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from tests.machine.machine import MOVES, Machine, moves, pick, picks
+from tests.machine.machine import MOVES, SECOND_THINGS, Machine, moves, pick, picks
+from tests.machine.reference_recovery import PLANS
 from tests.machine.reference_state import IDLE_TIMEOUT, TURN_TIMEOUT
 
 HOOKS = (
@@ -88,6 +89,14 @@ class Fate(Machine):
             self.reference.stalled = True
             self.world.store.stall()
 
+    @precondition(lambda self: self.asks_model and not self.reference.stalled and not self.reference.deaf)
+    @rule(deaf=st.booleans(), meanwhile=st.sampled_from(SECOND_THINGS))
+    def come_to_a_slow_end(self, deaf: bool, meanwhile: str) -> None:
+        """The answer is whole, and while the store takes its time people go on."""
+        self.trouble_the_store(deaf)
+        self._feed(["end"])
+        self.append(*self.two_things(meanwhile))
+
     @precondition(lambda self: self.world is not None and self.reference.run and self.reference.run.injected)
     @rule(kind=st.sampled_from(["withdraw", "edit", "message"]), dies=st.booleans())
     def change_what_was_injected(self, kind: str, dies: bool) -> None:
@@ -104,6 +113,17 @@ class Fate(Machine):
         self.reference.now += seconds
         self.world.advance(seconds)
         self.rest()
+
+    @precondition(lambda self: self.asks_model)
+    @rule(meanwhile=st.none() | st.sampled_from(SECOND_THINGS), plan=st.none() | st.sampled_from(PLANS))
+    def crash_in_mid_answer(self, meanwhile: str | None, plan: str | None) -> None:
+        """The worker dies when something has been said; the application may plan what becomes of that."""
+        self._feed(["say"])
+        if meanwhile is not None:
+            self.append(*self.two_things(meanwhile))
+        if plan is not None:
+            self.reference.faults["recovery_boot"] = self.world.stage.faults["recovery_boot"] = plan
+        self.crash()
 
     @rule()
     def crash(self) -> None:

@@ -22,6 +22,7 @@ MOVES = (
     "mail hang", "mail raise", "look ok+ask", "look ok+mail ok", "ask+mail ok", "mail ok+mail hang", "ask+ask",
     "look hang+look hang", "cut", "error", "raise",
 )  # fmt: skip
+SECOND_THINGS = ("message", "stop", "stop it", "withdraw", "edit", "action", "regenerate", "switch", "preload")
 LOOKS_FROM_OUTSIDE = 4
 """After how many steps another process looks at the session."""
 
@@ -149,6 +150,22 @@ class Machine(RuleBasedStateMachine):
         number = next(self.numbers)
         parts = [{"type": "text", "text": f"words {number}"}]
         return {"id": message_id or f"user {number}", "role": "user", "parts": parts}
+
+    def two_things(self, other: str) -> list[tuple[str, dict[str, Any]]]:
+        """A message, and what comes right behind it."""
+        seq = len(self.reference.disk.inbox) + 1
+        second: dict[str, Any] = {
+            "message": {"message": self.user_message()},
+            "stop": {},
+            "stop it": {"inSeq": seq, "reason": "enough"},
+            "withdraw": {"inSeq": seq},
+            "edit": {"inSeq": seq, "message": self.user_message()},
+            "action": {"action": {"do": "slice", "count": 1}},
+            "regenerate": {},
+            "switch": {"messageId": pick([one.id for one in self.reference.disk.tree.said] or ["nobody"], seq)},
+            "preload": {},
+        }
+        return [("message", {"message": self.user_message()}), (other.removesuffix(" it"), second[other])]
 
     def make_moves(self, names: list[str]) -> list[tuple[Any, ...]]:
         return [self._make_move(name) for name in names]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from chatrt.errors import ForbiddenChangeError, InvalidMessageError
-from tests.machine.machine import Machine, moves, pick, picks
+from tests.machine.machine import SECOND_THINGS, Machine, moves, pick, picks
 
 _TEXT = [{"type": "text", "text": "x"}]
 REFUSED: dict[str, Any] = {
@@ -33,26 +33,10 @@ class People(Machine):
     def send(self, steer: bool) -> None:
         self.append(("message", {"message": self.user_message(), **({"steer": True} if steer else {})}))
 
-    @rule(
-        other=st.sampled_from(
-            ["message", "stop", "stop it", "withdraw", "edit", "action", "regenerate", "switch", "preload"]
-        )
-    )
+    @rule(other=st.sampled_from(SECOND_THINGS))
     def send_two(self, other: str) -> None:
         """Two things at the same moment."""
-        seq = len(self.reference.disk.inbox) + 1
-        second: dict[str, Any] = {
-            "message": {"message": self.user_message()},
-            "stop": {},
-            "stop it": {"inSeq": seq, "reason": "enough"},
-            "withdraw": {"inSeq": seq},
-            "edit": {"inSeq": seq, "message": self.user_message()},
-            "action": {"action": {"do": "slice", "count": 1}},
-            "regenerate": {},
-            "switch": {"messageId": pick([one.id for one in self.reference.disk.tree.said] or ["nobody"], seq)},
-            "preload": {},
-        }
-        self.append(("message", {"message": self.user_message()}), (other.removesuffix(" it"), second[other]))
+        self.append(*self.two_things(other))
 
     @rule(which=picks, reason=st.sampled_from([None, "enough"]))
     def stop(self, which: int, reason: str | None) -> None:

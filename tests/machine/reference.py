@@ -10,7 +10,8 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from tests.machine.history_rules import Failure, approved_calls
+from tests.machine.history_rules import Failure
+from tests.machine.reference_recovery import Recovering
 from tests.machine.reference_state import (
     IDLE_TIMEOUT,
     PASSED,
@@ -19,16 +20,13 @@ from tests.machine.reference_state import (
     UNANSWERED,
     Input,
     Refused,
-    Run,
     Waiting,
-    Work,
 )
-from tests.machine.reference_turns import Serving
 
 INTERRUPTED_BY_NEWER = "interrupted by a newer message"
 
 
-class Reference(Serving):
+class Reference(Recovering):
     """One session and the runs that serve it, one after another."""
 
     def __init__(self, *, when_busy: str, max_turns: int) -> None:
@@ -107,13 +105,15 @@ class Reference(Serving):
         disk, run = self.disk, self.run
         history, branches = disk.history, disk.tree.branches()
         waiting: list[Input] = []
+        hidden: set[int] = set()
         if run is not None:
             begun = run.running is not None and run.running[0] > disk.in_cursor
             if begun:
                 history, branches = run.running[1:]
             elif run.work is not None and run.work.input.seq > disk.in_cursor:
                 waiting.append(run.work.input)
-            waiting += [one for one in run.queue if one.seq not in run.state.withdrawn]
+            hidden = (run.state.withdrawn - run.planned) | disk.state.withdrawn
+            waiting += [one for one in run.queue if one.seq not in hidden and one not in waiting]
         return {
             "messages": history,
             "branches": branches,
@@ -152,28 +152,6 @@ class Reference(Serving):
         yield from self._pass_strays()
         self._woken = len(self.disk.inbox) > run.settled_up_to
 
-    def _boot(self) -> Run:
-        disk = self.disk
-        state = disk.state.after(disk.in_cursor)
-        # What the log holds behind the last turn-complete was written by a run that died, and that does not come back.
-        died = len(disk.out) > disk.settled_out
-        resumed = state.suspended is not None and self.now <= state.suspended[0] and not died
-        return Run(
-            history=disk.history,
-            tree=disk.tree.copy(),
-            state=state,
-            id=state.run if resumed else self.name("run"),
-            previous=state.run,
-            continuation=state.runs > (1 if resumed else 0),
-            resumed=resumed,
-            resumes=state.suspended[1] if resumed else None,
-            phase=state.suspended[1] if resumed else "turn",
-            turns=state.run_turns if resumed else 0,
-            read_cursor=disk.in_cursor,
-            in_cursor=disk.in_cursor,
-            saved_fired=state.fired,
-        )
-
     def _next(self) -> Waiting:
         """Wait for an input; False if none came for the idle time."""
         run = self.live
@@ -210,127 +188,14 @@ class Reference(Serving):
             yield from self.commit([])
         return len(self.disk.inbox) == settled
 
-    def _begin(self, work: Work) -> None:
-        run = self.live
-        preload = work.input.kind == "preload"
-        if not run.begun:
-            run.begun = True
-            run.preloaded = preload or run.resumes == "preload"
-            if not run.resumed:
-                run.state.runs += 1
-                run.state.run, run.state.run_turns = run.id, 0
-                run.phase = "preload" if preload else "turn"
-        if not preload:
-            run.phase = "turn"
-        run.state.suspended = None
-
-    def _wake_up(self) -> Waiting:
-        """Fire the hooks of a run that comes to memory; one that failed fires again with the next input."""
-        run = self.live
-        if not run.booted:
-            previous = None if run.previous in ("", run.id) else run.previous
-            yield from self.hook("boot", run.id, run.continuation, run.preloaded, run.resumed, previous)
-        run.booted = True
-        if run.resumes is not None:
-            yield from self.hook("resume", run.id, run.resumes, run.turns)
-            run.resumes = None
-
-    def _handle(self, record: Input) -> Waiting:
-        run = self.live
-        if record.seq in run.state.withdrawn:
-            yield from self.settle_input(record, "withdrawn")
-            return
-        work = Work(record, known_id=run.known_ids.pop(record.seq, None))
-        fresh = not run.served and not run.resumed
-        self._begin(work)
-        if record.kind == "preload" and not fresh:
-            try:
-                yield from self._wake_up()
-            except Failure:
-                pass  # logged
-            run.served = True
-            return
-        work.stop = run.state.stopped.pop(record.seq, None)
-        run.work = run.at_hand = work
-        run.at_hand_seq = record.seq
-        try:
-            yield from self._wake_up()
-        except Failure as failure:
-            outcome, code = "failed", failure.code
-        else:
-            outcome, code = yield from self.perform(work)
-        yield from self._end(work, outcome, code)
-
-    def _end(self, work: Work, outcome: str, code: str) -> Waiting:
-        run = self.live
-        run.at_hand = None  # past stopping
-        yield from self.finish(work, outcome, code)
-        run.served = True
-        run.work, run.at_hand_seq, run.running = None, 0, None
-
-    # --- after a crash
-
-    def _find_unfinished(self) -> dict[str, Any] | None:
-        """What the log has of a turn without its turn-complete, and whether people saw enough of it to keep it."""
-        behind = self.disk.out[self.disk.settled_out :]
-        starts = [index for index, record in enumerate(behind) if record["kind"] == "turn-start"]
-        if not starts:
-            return None
-        start, said = behind[starts[-1]], behind[starts[-1] + 1 :]
-        approved_ran = bool(said) and start["base"] is not None and bool(approved_calls(start["base"]))
-        seen = any(record["seen"] for record in said) or approved_ran
-        answer = said[-1]["answer"] if said else None
-        injected = said[-1]["injected"] if said else []
-        kept = seen and start["trigger"] in QUESTIONS
-        return {**start, "kept": kept, "answer": answer, "injected": injected, "approvals_run": approved_ran}
-
-    def _recover(self, unfinished: dict[str, Any]) -> Waiting:
-        """Close what a dead run left of a turn, with what people saw of it (D8, D21)."""
-        run = self.live
-        # What stands before it was passed by the dead run: nothing else may overtake.
-        run.queue = [waiting for waiting in run.queue if waiting.seq >= unfinished["seq"]]
-        work = Work(run.queue.pop(0))
-        self._begin(work)
-        run.work, run.at_hand_seq = work, work.input.seq
-        for given in (self._wake_up, lambda: self._resume(work, unfinished)):
-            try:
-                yield from given()
-            except Failure:
-                pass  # logged: nothing keeps a turn from being closed
-        run.state.chat_started = True
-        work.opened, work.base, work.answer = True, unfinished["base"], unfinished["answer"]
-        work.approvals_run = unfinished["approvals_run"]
-        yield from self._ask_for_plan(work)
-        yield from self._end(work, "interrupted", "")
-
-    def _resume(self, work: Work, unfinished: dict[str, Any]) -> Waiting:
-        run = self.live
-        left = list(unfinished["injected"])
-        while run.queue and left and run.queue[0].is_user and run.queue[0].body["message"]["id"] == left[0]:
-            run.injected.append(run.queue.pop(0))
-            left.pop(0)
-        yield from self.accept(work)
-
-    def _ask_for_plan(self, work: Work) -> Waiting:
-        run = self.live
-        waiting = [*run.injected, *(one for one in run.queue if one.is_user and one.seq not in run.state.withdrawn)]
-        in_flight = [one.body["message"]["id"] for one in waiting]
-        if work.new_message is not None:
-            in_flight.insert(0, work.new_message["id"])
-        calls = [part["toolCallId"] for part in work.answer["parts"] if part.get("state") == "input-available"]
-        fired = run.state.fired
-        try:
-            yield from self.hook("recovery_boot", run.id, run.previous, in_flight, calls)
-        except Failure:
-            run.state.fired = fired  # logged, and it goes on as without the hook
-
     # --- what arrives
 
     def _read(self) -> None:
         run = self.live
         for record in self.disk.inbox[run.read_cursor :]:
             run.read_cursor = record.seq
-            self._take(copy(record))
+            if record.seq not in run.state.settled:
+                self._take(copy(record))
 
     def _take(self, record: Input) -> None:
         run = self.live

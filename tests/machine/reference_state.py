@@ -54,7 +54,7 @@ class Input:
 class State:
     """What is stored with every commit beside the messages.
 
-    `stopped` and `withdrawn` are about inputs that wait; `fired` is the application's own durable value.
+    `stopped` and `withdrawn` are about inputs that wait, `settled` about others beyond the cursor; `fired` is the application's own durable value.
     """
 
     chat_started: bool = False
@@ -65,6 +65,7 @@ class State:
     stop_cursor: int = 0
     stopped: dict[int, str] = field(default_factory=dict)
     withdrawn: set[int] = field(default_factory=set)
+    settled: set[int] = field(default_factory=set)
     tokens: int = 0
     fired: int = 0
 
@@ -72,7 +73,8 @@ class State:
         """A copy that knows nothing of what is settled."""
         stopped = {seq: reason for seq, reason in self.stopped.items() if seq > in_cursor}
         withdrawn = {seq for seq in self.withdrawn if seq > in_cursor}
-        return replace(self, stopped=stopped, withdrawn=withdrawn)
+        settled = {seq for seq in self.settled if seq > in_cursor}
+        return replace(self, stopped=stopped, withdrawn=withdrawn, settled=settled)
 
 
 @dataclass
@@ -95,7 +97,10 @@ class Disk:
 
 @dataclass
 class Work:
-    """One input being served, and its answer as far as it is said."""
+    """One input being served, and its answer as far as it is said.
+
+    `kept` is whether the answer becomes a message, `again` whether the input is served once more.
+    """
 
     input: Input
     known_id: str | None = None
@@ -109,6 +114,8 @@ class Work:
     base: Message | None = None
     answer: Message | None = None
     approvals_run: bool = False
+    kept: bool = True
+    again: bool = False
     stream_failed: bool = False
     finish_reason: str | None = None
     tokens: int = 0
@@ -134,7 +141,7 @@ class Run:
 
     `left` is the input of a turn that a dead run began, and its last edit before that; `grown` are the messages of the
     history that went on in their places since the last commit; `running` is the input whose answer has begun, with the
-    messages and branches that stand before it.
+    messages and branches that stand before it; `planned` is what the application took back, as long as nobody knows.
     """
 
     history: list[Message]
@@ -163,6 +170,7 @@ class Run:
     running: tuple[int, list[Message], list[Any]] | None = None
     grown: set[str] = field(default_factory=set)
     injected: list[Input] = field(default_factory=list)
+    planned: set[int] = field(default_factory=set)
     known_ids: dict[int, str] = field(default_factory=dict)
     unstored: list[dict[str, Any]] = field(default_factory=list)
 
@@ -232,7 +240,7 @@ class Stepping:
         self.holding = ""
 
     def hook(self, name: str, *facts: Any) -> Waiting:
-        """Let a hook fire.
+        """Let a hook fire, and return what it decides.
 
         Raises:
             Failure: If it is planned that it raises.
@@ -245,6 +253,7 @@ class Stepping:
             yield from self.until("hook", lambda: not self.held_hook)
         if fault == "raise":
             raise Failure("internal-error")
+        return fault
 
     def grow_tree(self) -> None:
         self.live.tree.follow(self.live.history, self.live.grown, lambda: self.name("node"))

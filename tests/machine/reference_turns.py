@@ -160,7 +160,7 @@ class Serving(Answering):
 
     def finish(self, work: Work, outcome: str, code: str) -> Waiting:
         """Close what is open, commit once, tell the last hook once."""
-        run, kept = self.live, work.input.kind != "preload"
+        run, kept = self.live, work.kept and work.input.kind != "preload"
         self._keep_what_came(work)
         self._close(work, outcome)
         message = self._keep_answer(work, outcome) if kept else None
@@ -174,10 +174,11 @@ class Serving(Answering):
                 message = self._keep_answer(work, outcome) if kept else None
         reason = "error" if outcome in ("failed", "interrupted") else work.finish_reason
         run.state.tokens += work.tokens
-        if work.is_turn:
+        ends_turn = work.is_turn and not work.again
+        if ends_turn:
             run.state.run_turns = run.turns + 1
-        yield from self.settle_input(work.input, outcome, message, reason, code)
-        if not work.is_turn:
+        yield from self.settle_input(work.input, outcome, message, reason, code, again=work.again)
+        if not ends_turn:
             return
         run.turns += 1
         facts = run.turns - 1, work.input.kind, outcome, reason, message and message["id"], len(run.history)
@@ -189,15 +190,22 @@ class Serving(Answering):
             yield from self.commit([])
 
     def settle_input(
-        self, settled: Input, status: str, message: Message | None = None, reason: str | None = None, code: str = ""
+        self,
+        settled: Input,
+        status: str,
+        message: Message | None = None,
+        reason: str | None = None,
+        code: str = "",
+        *,
+        again: bool = False,
     ) -> Waiting:
         """Store a turn-complete, and one for each message that was put into the turn."""
         run = self.live
         told = {"kind": "turn-complete", "seq": settled.seq, "trigger": settled.kind, "status": status}
-        records = [{**told, "message": message, "reason": reason, "code": code}]
+        records = [{**told, "message": message, "reason": reason, "code": code, "again": again}]
         for one in run.injected:
             told = {"kind": "turn-complete", "seq": one.seq, "trigger": "message", "status": "injected"}
-            records.append({**told, "message": message, "reason": None, "code": ""})
+            records.append({**told, "message": message, "reason": None, "code": "", "again": False})
         run.injected = []
         yield from self.commit(records)
 

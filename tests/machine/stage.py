@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from chatrt.agent import ChatAgent
+from chatrt.events import RecoveryPlan
 from chatrt.generate import step_count_is, stream_text
 from chatrt.ids import Ids
 from chatrt.models import FunctionModel, ModelRequest
@@ -75,7 +76,7 @@ class Stage:
     def held(self) -> set[str]:
         return set(self._waiting)
 
-    async def hook(self, name: str, *facts: Any) -> None:
+    async def hook(self, name: str, *facts: Any) -> str | None:
         fired.set(fired.get() + 1)
         self.told.append((name, fired.get(), *facts))
         fault = self.faults.pop(name, None)
@@ -83,6 +84,7 @@ class Stage:
             await self.hold("hook")
         if fault == "raise":
             raise Planned
+        return fault
 
     # --- the model
 
@@ -199,10 +201,18 @@ class Stage:
             await self.hook("preload", e.run_id)
 
         @agent.on_recovery_boot
-        async def recovery_boot(e: Any) -> None:
+        async def recovery_boot(e: Any) -> RecoveryPlan | None:
             in_flight = [message["id"] for message in e.in_flight_users]
             calls = [call.tool_call_id for call in e.pending_tool_calls]
-            await self.hook("recovery_boot", e.run_id, e.previous_run_id, in_flight, calls)
+            match await self.hook("recovery_boot", e.run_id, e.previous_run_id, in_flight, calls):
+                case "ask again":
+                    return RecoveryPlan(messages=e.settled_messages, turns=e.in_flight_users)
+                case "answer nothing":
+                    return RecoveryPlan(turns=[])
+                case "forget":
+                    return RecoveryPlan(messages=e.settled_messages)
+                case _:
+                    return None
 
     def _hook_the_turn(self, agent: ChatAgent) -> None:
         @agent.on_validate_messages
