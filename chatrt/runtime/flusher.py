@@ -127,9 +127,13 @@ class Flusher:
 
         try:
             first_seqs = await self.insist(lambda: self.store.append_out_groups(groups, at=at), look)
-        except StoreError as error:
+        except Exception as error:
+            # Also what no store should raise: who waits for these records must not wait for ever.
+            failure = error if isinstance(error, StoreError) else StoreError(repr(error))
+            if failure is not error:
+                logger.exception("the store broke")
             for one, _ in taken:
-                one.failed(error)
+                one.failed(failure)
             return
         for (one, records), first_seq in zip(taken, first_seqs, strict=True):
             if isinstance(first_seq, StoreError):

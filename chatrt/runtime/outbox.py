@@ -279,11 +279,13 @@ class OutboxWriter:
             self._committing = False
             if self._pending and not self._marked:
                 self._mark()
+            self._announce()  # what somebody else waits to see stored went with the commit
 
     def abandon(self) -> None:
         """Write nothing more; what was not stored is lost."""
         self._pending = []
         self._failure = self._failure or StoreUnavailableError("the run is over")
+        self._announce()
 
     # --- what the flusher calls
 

@@ -227,7 +227,7 @@ class Reference(Recovering):
 
     def _interrupt(self) -> None:
         run = self.live
-        if run.at_hand is not None and run.at_hand.stop is None and run.at_hand.input.kind != "action":
+        if run.at_hand is not None and run.at_hand.stop is None and run.at_hand.input.kind not in ("action", "switch"):
             run.at_hand.stop = INTERRUPTED_BY_NEWER
         run.state.stopped |= {one.seq: INTERRUPTED_BY_NEWER for one in run.queue if one.kind in QUESTIONS}
 

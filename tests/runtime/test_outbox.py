@@ -9,7 +9,7 @@ import pytest
 
 from chatrt.agent import ChatAgent
 from chatrt.clock import ManualClock
-from chatrt.errors import CursorAheadError, StaleEpochError
+from chatrt.errors import CursorAheadError, StaleEpochError, StoreError, StoreUnavailableError
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.outbox import Outbox, OutboxWriter
 from chatrt.stores import Commit, NewRecord, SessionKey
@@ -230,3 +230,46 @@ async def test_a_lost_lease_writes_nothing():
         await bench.writer.flush()
 
     assert (len(bench.failures), (await bench.store.read_out(bench.key, after=0)).last_seq) == (1, 0)
+
+
+async def test_who_waits_for_records_that_go_with_a_commit_learns_of_it():
+    """Code beside the turn that wants its records stored is not left waiting when a commit takes them along."""
+    bench = await Bench().open()
+    bench.writer.push("chunk", b"{}")
+    waiting = asyncio.create_task(bench.writer.flush())
+    await asyncio.sleep(0)
+
+    await bench.writer.commit(Commit(records=[], nodes=[], leaf_id=None, in_cursor=0, state={}, trim_to=0))
+    await asyncio.wait_for(waiting, 5)
+
+    assert await read_all(bench.outbox) == [1]
+
+
+async def test_who_waits_for_records_that_are_given_up_learns_of_it():
+    """When a run is over, whoever waits for its records to be stored is told that they are not."""
+    bench = await Bench().open()
+    bench.writer.push("chunk", b"{}")
+    waiting = asyncio.create_task(bench.writer.flush())
+    await asyncio.sleep(0)
+
+    bench.writer.abandon()
+
+    with pytest.raises(StoreUnavailableError):
+        await asyncio.wait_for(waiting, 5)
+
+
+async def test_a_store_that_breaks_ends_the_run_as_one_that_fails():
+    """An exception that no store should raise is a failed write as well: nobody waits for it for ever."""
+    bench = await Bench().open()
+
+    class Broken(type(bench.store)):
+        async def append_out_groups(self, appends, *, at):
+            raise RuntimeError("a bug of the store")
+
+    bench.store.__class__ = Broken
+    bench.writer.push("chunk", b"{}")
+
+    with pytest.raises(StoreError):
+        await asyncio.wait_for(bench.writer.flush(), 5)
+
+    assert [type(failure) for failure in bench.failures] == [StoreError]
