@@ -253,7 +253,7 @@ class Stepping:
             yield from self.until("hook", lambda: not self.held_hook)
         if fault == "raise":
             raise Failure("internal-error")
-        return fault
+        return None if fault == "hold" else fault
 
     def grow_tree(self) -> None:
         self.live.tree.follow(self.live.history, self.live.grown, lambda: self.name("node"))
