@@ -38,6 +38,7 @@ RunT = TypeVar("RunT", bound=RunFunction)
 HookT = TypeVar("HookT")
 
 WhenBusy = Literal["queue", "steer", "interrupt", "reject"]
+UnknownOutcome = Literal["close", "tell"]
 
 
 class ChatAgent:
@@ -66,6 +67,9 @@ class ChatAgent:
         max_turns: Turns after which a run ends; the next message starts another one.
         head_start_timeout: Seconds without a word from the process that makes the first step of an answer, after which
             the run answers by itself; see `chatrt.server.head_start`.
+        unknown_outcome: What becomes of an answer whose run died while a tool ran that is neither pure nor idempotent:
+            `close`, the answer ends there, as interrupted; `tell`, the model reads that the outcome of the call is
+            unknown, and goes on (D33).
         on_error: Chooses the text that people read for an exception; by default they read a fixed text and an id (D11).
 
     Raises:
@@ -92,6 +96,7 @@ class ChatAgent:
         exit_after_preload_idle: bool = False,
         max_turns: int = 100,
         head_start_timeout: float = 60.0,
+        unknown_outcome: UnknownOutcome = "close",
         on_boot: OnBoot | None = None,
         on_recovery_boot: OnRecoveryBoot | None = None,
         on_preload: OnPreload | None = None,
@@ -112,6 +117,10 @@ class ChatAgent:
             raise UsageError(f"an agent id is made of letters, digits, '-', '_' and '.', not {id!r}")
         if when_busy not in get_args(WhenBusy):
             raise UsageError(f"when_busy is one of {', '.join(get_args(WhenBusy))}, not {when_busy!r}")
+        if unknown_outcome not in get_args(UnknownOutcome):
+            raise UsageError(
+                f"unknown_outcome is one of {', '.join(get_args(UnknownOutcome))}, not {unknown_outcome!r}"
+            )
         if max_turns < 1:
             raise UsageError(f"a run serves at least one turn, not {max_turns}")
         self.id = id
@@ -128,6 +137,7 @@ class ChatAgent:
         self.exit_after_preload_idle = exit_after_preload_idle
         self.max_turns = max_turns
         self.head_start_timeout = head_start_timeout
+        self.unknown_outcome: UnknownOutcome = unknown_outcome
         self.hooks = Hooks(
             run=run,
             serve=serve,

@@ -19,7 +19,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, cast, overload
+from typing import Any, Literal, Self, cast, get_args, overload
 
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
@@ -38,14 +38,19 @@ class ToolContext:
     """What a tool may know of its call; a parameter annotated with this type receives it.
 
     Attributes:
-        tool_call_id: The id of the call, the same if it is made again: the natural idempotency key.
+        tool_call_id: The id of the call, as the model's provider made it; not unique beyond its message.
         tool_name: The tool's name.
         messages: What the model was shown before it made the call.
+        idempotency_key: Names this call among all calls of all chats, the same if it is carried out again after a
+            crash: hand it to what the tool asks, so that it takes effect once. Outside of a turn it is the call's id.
+        attempt: 1, and more when a run that carried the call out has died.
     """
 
     tool_call_id: str
     tool_name: str
     messages: Sequence[ModelMessage] = ()
+    idempotency_key: str = ""
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,13 @@ class ApprovalDecision:
         return cls("deny", reason)
 
 
+Effect = Literal["pure", "idempotent", "unsafe"]
+"""What carrying out a call twice does: nothing that matters; the same as once, by its idempotency key; or harm.
+
+It decides what becomes of a call when the run that carried it out died before its result was stored. The first two are
+carried out again and the answer goes on; whether an `unsafe` one took effect nobody knows, and nobody tries (D33).
+"""
+
 Approval = bool | ApprovalDecision
 NeedsApproval = Approval | Callable[[Any, ToolContext], Approval | Awaitable[Approval]]
 ToModelOutput = Callable[[str, Any, Any], Mapping[str, Any]]
@@ -96,6 +108,7 @@ class Tool:
         threaded: Whether `body` is called in a thread because it may block.
         needs_approval: A bool, a decision, or a predicate of the input (JSON-shaped, as the model gave it) and the
             context that gives either.
+        effect: What carrying out a call twice does; see `Effect`.
         to_model_output: Makes what the model sees of an output, from the tool call id, the input and the output:
             `{"type": "text" | "json" | "content", "value": ...}`.
         dynamic: Whether its shape is only known at run time; clients then get `dynamic-tool` parts.
@@ -110,6 +123,7 @@ class Tool:
     body: Callable[[Any, ToolContext], Any] | None = None
     threaded: bool = False
     needs_approval: NeedsApproval = False
+    effect: Effect = "unsafe"
     to_model_output: ToModelOutput | None = None
     dynamic: bool = False
     provider_options: Mapping[str, Any] | None = None
@@ -118,6 +132,8 @@ class Tool:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise UsageError(f"{self.name!r} is no name for a tool: use letters, digits, _ and -, at most 64")
+        if self.effect not in get_args(Effect):
+            raise UsageError(f"the effect of a tool is one of {', '.join(get_args(Effect))}, not {self.effect!r}")
         if self.body is None and self.needs_approval is not False:
             raise UsageError(f"tool {self.name!r} is answered by the client, which can ask there: no needs_approval")
 
@@ -174,6 +190,7 @@ class Tool:
         *,
         validate: Callable[[Any], Any] | None = None,
         needs_approval: NeedsApproval = False,
+        effect: Effect = "unsafe",
         to_model_output: ToModelOutput | None = None,
         dynamic: bool = False,
     ) -> Tool:
@@ -187,6 +204,7 @@ class Tool:
             validate: Checks the input and gives what `execute` takes. Without it the input must be an object that has
                 the keys the schema requires; the rest of the schema is for the model only.
             needs_approval: See the class.
+            effect: See `Effect`.
             to_model_output: See the class.
             dynamic: See the class.
         """
@@ -198,6 +216,7 @@ class Tool:
             body=execute,
             threaded=execute is not None and _may_block(execute),
             needs_approval=needs_approval,
+            effect=effect,
             to_model_output=to_model_output,
             dynamic=dynamic,
         )
@@ -262,6 +281,7 @@ def tool(
     name: str | None = None,
     description: str | None = None,
     needs_approval: NeedsApproval = False,
+    effect: Effect = "unsafe",
     to_model_output: ToModelOutput | None = None,
     client: bool | None = None,
     provider_options: Mapping[str, Any] | None = None,
@@ -273,6 +293,7 @@ def tool(
     name: str | None = None,
     description: str | None = None,
     needs_approval: NeedsApproval = False,
+    effect: Effect = "unsafe",
     to_model_output: ToModelOutput | None = None,
     client: bool | None = None,
     provider_options: Mapping[str, Any] | None = None,
@@ -284,6 +305,7 @@ def tool(
         name: Its name; the function's if left out.
         description: For the model; what the docstring says before its Args section if left out.
         needs_approval: See `Tool`.
+        effect: See `Effect`.
         to_model_output: See `Tool`.
         client: Whether the client answers it. Left out, a function whose body is only a docstring, `...`, `pass` or
             `return None` is the client's.
@@ -312,6 +334,7 @@ def tool(
             body=body if answered_here else None,
             threaded=_may_block(function),
             needs_approval=needs_approval,
+            effect=effect,
             to_model_output=to_model_output,
             provider_options=provider_options,
             function=function,

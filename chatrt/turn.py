@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+import orjson
 
 from chatrt.compaction import CompactionLayer, CompactResult, Summarize
 from chatrt.errors import UsageError
@@ -110,6 +113,7 @@ class Turn(Generic[ClientDataT]):
         previous_turn_usage: Of the last turn that reported any.
         total_usage: Of the whole session so far (D10).
         control: The run that serves the turn.
+        attempt: 1, and more when a run died in the middle of the answer and this one goes on with it.
         asks: What the turn asks of other sessions; the runtime's own.
     """
 
@@ -128,6 +132,7 @@ class Turn(Generic[ClientDataT]):
     total_usage: Usage
     control: RunControl = field(repr=False)
     previous_turn_usage: Usage | None = None
+    attempt: int = 1
     convert: Callable[[], list[ModelMessage]] = field(repr=False)
     stop_signal: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     asks: Any = field(default=None, repr=False)
@@ -151,6 +156,17 @@ class Turn(Generic[ClientDataT]):
     def parent(self) -> Parent | None:
         """The session from whose run this one was started; None for one that began by itself."""
         return self.control.parent
+
+    def idempotency_key(self, tool_call_id: str, value: Any) -> str:
+        """Return the name of a call among all calls of all chats; the same when a later run carries it out again.
+
+        Args:
+            tool_call_id: Its id; some providers count from the beginning in every answer.
+            value: Its input, JSON-shaped.
+        """
+        whole = (self.control.tenant, self.chat_id, self.message_id, tool_call_id)
+        text = orjson.dumps([whole, value], option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(text).hexdigest()[:32]
 
     async def pipe(self, chunks: AsyncIterable[UIMessageChunk]) -> PipeResult:
         """Write a stream into the answer and say how it ended, without raising; a stop ends the stream."""

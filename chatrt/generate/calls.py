@@ -14,6 +14,7 @@ from chatrt.generate.error_texts import OnError, client_text, model_text
 from chatrt.models.base import ModelPart
 from chatrt.tool_call import enter_tool
 from chatrt.tools import Tool, ToolContext
+from chatrt.turn import find_current_turn
 from chatrt.ui import ModelMessage, UIMessageChunk
 
 _INPUT_LIMITS = codec.Limits(bytes=8 * 1024 * 1024, nodes=1_000_000)
@@ -171,7 +172,14 @@ async def _run_call(
     async def on_preliminary(output: Any) -> None:
         await queue.put(ToolResult(call=call, output=output, preliminary=True))
 
-    context = ToolContext(tool_call_id=call.tool_call_id, tool_name=call.tool_name, messages=messages)
+    turn = find_current_turn()
+    context = ToolContext(
+        tool_call_id=call.tool_call_id,
+        tool_name=call.tool_name,
+        messages=messages,
+        idempotency_key=call.tool_call_id if turn is None else turn.idempotency_key(call.tool_call_id, call.input),
+        attempt=1 if turn is None else turn.attempt,
+    )
     enter_tool(context)  # this task serves this one call
     try:
         if call.tool is None:

@@ -31,11 +31,7 @@ class PendingCalls:
             prompt: What the model was shown.
             ids: Where approval ids come from.
         """
-        self._parts = [
-            part
-            for part in parts
-            if is_tool_part(part) and part.get("state") == "input-available" and not part.get("providerExecuted")
-        ]
+        self._parts = [part for part in parts if is_tool_part(part) and _is_pending(part)]
         self._tools = StepTools(tools, prompt, ids=ids, on_error=None, content=[])
 
     async def chunks(self) -> AsyncGenerator[UIMessageChunk]:
@@ -54,6 +50,12 @@ class PendingCalls:
     def all_answered(self) -> bool:
         """Whether the model can be called again: no call waits for the client or a person."""
         return not self._parts or self._tools.all_answered
+
+
+def _is_pending(part: UIPart) -> bool:
+    if part.get("providerExecuted"):
+        return False
+    return part.get("state") == "input-available" or part.get("preliminary") is True
 
 
 def _to_model_part(part: UIPart) -> ModelPart:

@@ -177,6 +177,7 @@ class TextStream:
         self.finish_reason: str | None = None
         self.error: Exception | None = None
         self._before_step: BeforeStep | None = None
+        self._earlier_steps = 0
         self._chunks = self._run()
         if message_metadata is not None:
             self._chunks = with_message_metadata(self._chunks, message_metadata, self._describe)
@@ -188,13 +189,17 @@ class TextStream:
     def __anext__(self) -> Awaitable[UIMessageChunk]:
         return self._chunks.__anext__()
 
-    def attach(self, before_step: BeforeStep) -> None:
+    def attach(self, before_step: BeforeStep, *, earlier_steps: int = 0) -> None:
         """Let the turn this answer belongs to look in between the steps, before `prepare_step` does.
 
         The runtime attaches itself to the streams that become part of an answer; a stream that is only read, in a tool
         for instance, stays alone.
+
+        Args:
+            before_step: Called between two steps.
+            earlier_steps: How many steps of the answer a run made that has died.
         """
-        self._before_step = before_step
+        self._before_step, self._earlier_steps = before_step, earlier_steps
 
     def begin_only(self) -> None:
         """Make the first step and leave its calls, all of them, to whoever goes on with the answer.
@@ -265,7 +270,9 @@ class TextStream:
                         yield chunk
                 self._end_step(recorder)
                 yield {"type": "finish-step"}
-                goes_on = recorder.goes_on and not await is_met(self._plan.stop_when, self.steps)
+                goes_on = recorder.goes_on and not await is_met(
+                    self._plan.stop_when, self.steps, earlier=self._earlier_steps
+                )
             yield {"type": "finish", "finishReason": self.finish_reason}
         except Exception as error:
             self.error, self.finish_reason = error, "error"

@@ -17,7 +17,7 @@ from chatrt.errors import ToolError, ToolServerUnavailableError, UsageError
 from chatrt.events import ToolsEvent
 from chatrt.mcp.connection import Connection, Place, is_place, name_of
 from chatrt.mcp.results import check_prefix, name_tools, to_model_output, to_output
-from chatrt.tools import NeedsApproval, Tool, ToolContext
+from chatrt.tools import Effect, NeedsApproval, Tool, ToolContext
 
 logger = logging.getLogger("chatrt.mcp")
 
@@ -32,6 +32,7 @@ def mcp_tools(
     name: str | None = None,
     select: Callable[[MCPTool], bool] | None = None,
     needs_approval: bool | Callable[[MCPTool], NeedsApproval] = False,
+    effect: Effect | Callable[[MCPTool], Effect] = "unsafe",
     headers: Mapping[str, str] | None = None,
     connect_timeout: float = 15.0,
     call_timeout: float = 120.0,
@@ -48,6 +49,7 @@ def mcp_tools(
         select: Which of the server's tools to take; all if left out.
         needs_approval: Whether calls need approval: one answer for all, or a function of the server's description of a
             tool that gives what `Tool.needs_approval` takes. Annotations in that description are the server's word.
+        effect: What carrying out a call twice does: one answer for all, or a function of the server's description.
         headers: Sent with each HTTP request.
         connect_timeout: Seconds for connecting, and for listing the tools.
         call_timeout: Seconds for a call.
@@ -66,6 +68,7 @@ def mcp_tools(
         name=name or name_of(server),
         select=select or (lambda _: True),
         needs_approval=needs_approval,
+        effect=effect,
         headers=dict(headers or {}),
         connect_timeout=connect_timeout,
         call_timeout=call_timeout,
@@ -96,6 +99,7 @@ class MCPTools(Sequence[Tool]):
         name: str,
         select: Callable[[MCPTool], bool],
         needs_approval: bool | Callable[[MCPTool], NeedsApproval],
+        effect: Effect | Callable[[MCPTool], Effect],
         headers: dict[str, str],
         connect_timeout: float,
         call_timeout: float,
@@ -106,6 +110,7 @@ class MCPTools(Sequence[Tool]):
         self._name = name
         self._select = select
         self._needs_approval = needs_approval
+        self._effect = effect
         self._headers = headers
         self._connect_timeout = connect_timeout
         self._call_timeout = call_timeout
@@ -258,12 +263,14 @@ class MCPTools(Sequence[Tool]):
             return await self._call(definition.name, arguments)
 
         asks = self._needs_approval
+        effect: Effect = self._effect(definition) if callable(self._effect) else self._effect
         return Tool.from_schema(
             name,
             definition.description or definition.title or "",
             definition.input_schema,
             execute,
             needs_approval=asks(definition) if callable(asks) else asks,
+            effect=effect,
             to_model_output=to_model_output,
             dynamic=True,
         )

@@ -25,16 +25,15 @@ from typing import Any
 
 from chatrt.codec import dumps, loads
 from chatrt.errors import ChatrtError, InvalidInputError
-from chatrt.generate import PendingCalls
 from chatrt.models import Usage
+from chatrt.runtime.begun import BegunTurnWork
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.recovery import Seam, UnfinishedTurn
 from chatrt.runtime.response import Response
-from chatrt.runtime.turns import TurnWork
 from chatrt.runtime.work import Completed, Failed, HandedOn, Outcome, Stopped
 from chatrt.stores import Record
 from chatrt.turn import Turn
-from chatrt.ui import UIMessage, UIMessageChunk, overlay_tool_states
+from chatrt.ui import UIMessage, UIMessageChunk
 
 logger = logging.getLogger("chatrt.runtime")
 
@@ -44,7 +43,7 @@ def has_head_start(record: Record) -> bool:
     return record.kind == "message" and b'"headStart"' in record.body and "headStart" in loads(record.body)
 
 
-class HeadStartWork(TurnWork):
+class HeadStartWork(BegunTurnWork):
     """A `message` record with a head start being served.
 
     Args:
@@ -106,12 +105,13 @@ class HeadStartWork(TurnWork):
             await self._accept()
             turn = self._begin_turn(response)
             self.tell_turn_start()
-            self._put_in_place(response)
+            self.put_in_place(response)
             await self._announce(turn)
             if seam in ("continued", "discarded"):
                 if self._is_handed_on():
                     return HandedOn()
-                await self._go_on(turn, response, calls=seam == "continued")
+                if seam != "continued" or await self.carry_out_calls(response):
+                    await self._run(turn)
         except Exception as error:
             return Failed(error)
         return Stopped(self.stop_reason) if self.stop_signal.is_set() else Completed()
@@ -189,40 +189,3 @@ class HeadStartWork(TurnWork):
             for task in waits:
                 task.cancel()
         return self._news.is_set() or self.stop_signal.is_set()
-
-    # --- behind the seam
-
-    def _put_in_place(self, response: Response) -> None:
-        """Make what the step said part of the history, behind what came in."""
-        said = response.snapshot()
-        if said is None:
-            return
-        history = self.context.history
-        response.kept = history.find_message(said["id"])
-        if response.kept is None:
-            history.append(said)
-            response.kept = said
-
-    async def _go_on(self, turn: Turn[Any], response: Response, *, calls: bool) -> None:
-        if calls:
-            said = response.snapshot()
-            parts = [] if said is None else said["parts"]
-            before = [message for message in self.context.history.all() if message["id"] != response.message_id]
-            pending = PendingCalls(parts, self.tools, self.convert(before), ids=self.context.ids)
-            await self.answer(pending.chunks)
-            if self.stop_signal.is_set() or not pending.all_answered:
-                return
-            self._advance(response)
-        await self._run(turn)
-
-    def _advance(self, response: Response) -> None:
-        """Give the history the results of the calls; what hooks made of the message meanwhile stays (D1)."""
-        history, said = self.context.history, response.snapshot()
-        stored = history.find_message(response.message_id)
-        if stored is None or said is None:
-            return
-        if stored == response.kept:
-            history.advance(said)
-            response.kept = said
-        else:
-            history.advance(overlay_tool_states(stored, said))

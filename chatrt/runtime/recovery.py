@@ -46,6 +46,7 @@ class UnfinishedTurn:
         is_head_start: Whether another process made the first step.
         seam: How that step was taken over, once it was; see `chatrt.runtime.head_start`.
         relayed: How many of the chunks stand before the seam.
+        attempts: How many runs have worked at it.
     """
 
     in_seq: int
@@ -58,6 +59,13 @@ class UnfinishedTurn:
     is_head_start: bool = False
     seam: Seam | None = None
     relayed: int = 0
+    attempts: int = 1
+
+    @property
+    def is_within_step(self) -> bool:
+        """Whether the last step of the answer was not over."""
+        ends = [chunk["type"] for chunk in self.chunks if chunk["type"] in ("start-step", "finish-step")]
+        return bool(ends) and ends[-1] == "start-step"
 
     @property
     def is_kept(self) -> bool:
@@ -97,30 +105,42 @@ async def find_unfinished_turn(store: Store, key: SessionKey, settled_seq: int) 
                 turn.chunks.append(cast("UIMessageChunk", loads(record.body)))
             elif record.kind == "upgrade" and turn is not None:
                 turn.handed_on = True
+            elif record.kind == "resumed" and turn is not None:
+                turn.attempts = loads(record.body)["attempt"]
             elif record.kind == "handover" and turn is not None:
                 turn.seam, turn.relayed, turn.handed_on = loads(record.body)["outcome"], len(turn.chunks), False
         cursor = records[-1].seq
     return turn
 
 
-async def close_unfinished_turn(work: TurnWork, turn: UnfinishedTurn, record: Record) -> RecoveryPlan:
-    """Settle the input of an interrupted turn with the answer it had so far, or as the application plans.
+async def take_up_unfinished_turn(work: TurnWork, turn: UnfinishedTurn) -> RecoveryPlan | None:
+    """Bring the work to where the dead run came to, and ask the application what is to become of it.
 
     Args:
-        work: Serves the input.
+        work: Serves the input; the front of what waits lies behind that.
         turn: What is left of it.
-        record: The input; the front of what waits lies behind it.
 
     Returns:
-        The plan that was followed.
+        What the application plans; None if it has no plan.
     """
     context = work.context
     settled = context.history.all()
     _take_injected(work, turn.injected_ids)
     await work.resume(turn.message_id, turn.base, turn.chunks, announced=turn.is_announced)
-    plan = RecoveryPlan()
     if context.agent.hooks.on_recovery_boot is not None and context.agent.hooks.hydrate_messages is None:
-        plan = await _ask_for_plan(work, settled)
+        return await _ask_for_plan(work, settled)
+    return None
+
+
+async def close_unfinished_turn(work: TurnWork, record: Record, plan: RecoveryPlan) -> None:
+    """Settle the input of an interrupted turn with the answer it had so far, or as the application plans.
+
+    Args:
+        work: Serves the input; taken up to where the dead run came to.
+        record: The input.
+        plan: What to do.
+    """
+    context = work.context
     again = plan.turns is not None and any(m["id"] == _message_id(record) for m in plan.turns)
     _put_back_lost(context, [] if again else plan.messages)
     if plan.turns is not None:
@@ -137,7 +157,6 @@ async def close_unfinished_turn(work: TurnWork, turn: UnfinishedTurn, record: Re
             await call(plan.before_turns)
         except Exception:
             logger.exception("before_turns failed in chat %s", context.chat_id)
-    return plan
 
 
 def _take_injected(work: TurnWork, ids: list[str]) -> None:
@@ -170,10 +189,10 @@ def _put_back_lost(context: RunContext, kept: list[UIMessage] | None) -> None:
     context.arrivals.put_back(lost)
 
 
-async def _ask_for_plan(work: TurnWork, settled: list[UIMessage]) -> RecoveryPlan:
+async def _ask_for_plan(work: TurnWork, settled: list[UIMessage]) -> RecoveryPlan | None:
     context, hook, response = work.context, work.context.agent.hooks.on_recovery_boot, work.response
     if hook is None or response is None:
-        return RecoveryPlan()
+        return None
     raw = response.snapshot()
     unsettled = [*context.injected, *_waiting_users(work)]
     in_flight = [cast("UIMessage", loads(other.body)["message"]) for other in unsettled]
@@ -193,12 +212,12 @@ async def _ask_for_plan(work: TurnWork, settled: list[UIMessage]) -> RecoveryPla
     )
     checkpoint = context.checkpoint()
     try:
-        plan = await call(hook, event) or RecoveryPlan()
-        return _checked(plan, {message["id"] for message in in_flight})
+        plan = await call(hook, event)
+        return None if plan is None else _checked(plan, {message["id"] for message in in_flight})
     except Exception:
         logger.exception("on_recovery_boot failed in chat %s; it goes on as without the hook", context.chat_id)
         context.restore(checkpoint)
-        return RecoveryPlan()
+        return None
 
 
 def _checked(plan: Any, in_flight: set[str]) -> RecoveryPlan:

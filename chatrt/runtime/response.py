@@ -87,6 +87,7 @@ class Response:
         message_id: The id of the message.
         base: The message that is continued, if one is.
         before_step: Looks in between the steps of each answer that is merged.
+        earlier_steps: How many steps a run made that died in the middle of the answer.
 
     Attributes:
         kept: The message as it was when it became part of the history; None while it is not.
@@ -98,6 +99,7 @@ class Response:
         message_id: str,
         base: UIMessage | None = None,
         before_step: BeforeStep | None = None,
+        earlier_steps: int = 0,
     ) -> None:
         self.message_id = message_id
         self.base = base
@@ -108,6 +110,7 @@ class Response:
         self.last_usage: Usage | None = None
         self._writer = writer
         self._before_step = before_step
+        self._earlier_steps = earlier_steps
         empty: UIMessage = {"id": message_id, "role": "assistant", "parts": []}
         self._reducer = MessageReducer(base or empty)
         self._started = False
@@ -135,7 +138,7 @@ class Response:
         put = self.emit if isinstance(chunks, TextStream) else self.write
         inside = _in_model_answer.get()
         if isinstance(chunks, TextStream) and self._before_step is not None and not inside:
-            chunks.attach(self._before_step)
+            chunks.attach(self._before_step, earlier_steps=self._earlier_steps)
         within = _in_model_answer.set(inside or isinstance(chunks, TextStream | AnswerStream))
         slice_ends = time.perf_counter() + SLICE_SECONDS
         count = 0

@@ -14,6 +14,7 @@ from typing import Any
 
 from chatrt.codec import dumps
 from chatrt.errors import StaleEpochError, StoreError
+from chatrt.events import RecoveryPlan
 from chatrt.ids import Ids
 from chatrt.run_control import enter_run
 from chatrt.run_values import enter_values
@@ -24,12 +25,12 @@ from chatrt.runtime.finish import finish, settle
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.kinds import work_for
 from chatrt.runtime.preload import PreloadWork
-from chatrt.runtime.recovery import UnfinishedTurn, close_unfinished_turn
+from chatrt.runtime.recovery import UnfinishedTurn, close_unfinished_turn, take_up_unfinished_turn
 from chatrt.runtime.response import enter_answer
+from chatrt.runtime.resumed import ResumedWork
 from chatrt.runtime.session import LiveSession, RunningTurn
 from chatrt.runtime.steering import tell_received
 from chatrt.runtime.tracing import record_end, work_span
-from chatrt.runtime.turns import TurnWork
 from chatrt.runtime.work import Failed, HandedOn, Outcome, Stopped, Work
 from chatrt.runtime.write_work import WriteWork
 from chatrt.runtime.writes import is_shown
@@ -145,17 +146,22 @@ class Run:
             logger.error("chat %s: the input of an unfinished turn is gone", self._context.chat_id)
             self._arrivals.end()
             return
-        logger.info("chat %s: closing the turn of input %d", self._context.chat_id, record.seq)
         self._closed = record.seq
         self._live.taken_up = record
-        work = TurnWork(self._context, record)
+        work = ResumedWork(self._context, record, unfinished)
         self._lifecycle.begin(work)
         try:
             await self._lifecycle.ensure_booted(work)
         except Exception:
             logger.exception("on_boot failed in chat %s", self._context.chat_id)
         self._arrivals.settle_writes(lambda write: is_shown(write, unfinished.chunks))
-        await close_unfinished_turn(work, unfinished, record)
+        plan = await take_up_unfinished_turn(work, unfinished)
+        if plan is None and work.can_go_on:
+            logger.info("chat %s: going on with the turn of input %d", self._context.chat_id, record.seq)
+            await self._serve_input(record, work)
+            return
+        logger.info("chat %s: closing the turn of input %d", self._context.chat_id, record.seq)
+        await close_unfinished_turn(work, record, plan or RecoveryPlan())
         self._lifecycle.served(work)
         self._arrivals.end()
         self._live.nothing_at_hand()
@@ -212,6 +218,9 @@ class Run:
         if isinstance(work, PreloadWork) and not (self._live.agent.hooks.on_preload and self._lifecycle.is_fresh):
             await self._warm_up(work)
             return True
+        return await self._serve_input(record, work)
+
+    async def _serve_input(self, record: Record, work: Work) -> bool:
         self._arrivals.begin(record, work)
         self._live.taken_up = record
         asks = begin_asks(

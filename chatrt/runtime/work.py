@@ -241,7 +241,8 @@ class Work(ABC):
         return turn
 
     def _resume_response(self, message_id: str, base: UIMessage | None, chunks: Sequence[UIMessageChunk]) -> Turn[Any]:
-        response = Response(self.context.writer, message_id, base, self.before_step)
+        steps = sum(chunk["type"] == "start-step" for chunk in chunks)
+        response = Response(self.context.writer, message_id, base, self.before_step, earlier_steps=steps)
         response.replay(chunks)
         return self._begin_turn(response)
 

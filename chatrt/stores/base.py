@@ -39,7 +39,7 @@ InKind = Literal[
 BUSY_KINDS: tuple[InKind, ...] = ("message", "regenerate", "action")
 """The kinds of `.in` records that make a session busy as long as they are unsettled."""
 
-OutKind = Literal["chunk", "turn-start", "turn-complete", "upgrade", "handover"]
+OutKind = Literal["chunk", "turn-start", "turn-complete", "upgrade", "handover", "resumed"]
 SessionStatus = Literal["open", "closed"]
 
 
