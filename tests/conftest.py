@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -12,7 +12,9 @@ import httpx
 import pytest
 import uvicorn
 
+from chatrt.ids import RandomIds
 from chatrt.testing import pytest_plugin
+from tests.postgres import PostgresServer
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,3 +69,20 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[httpx.AsyncClient]]]:
             return await stack.enter_async_context(client)
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that tests share; those that hurt it start one of their own."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres: PostgresServer, request: pytest.FixtureRequest) -> str:
+    """An empty database of the module's own."""
+    return postgres.create_database(f"{request.module.__name__}_{RandomIds().new('db')}"[-60:])

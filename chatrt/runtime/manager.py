@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Self
@@ -26,7 +26,7 @@ from chatrt.runtime.asks import MAX_DEPTH
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.run import Run
 from chatrt.runtime.session import LiveSession, Session
-from chatrt.stores import Lease, Parent, SessionKey, SessionRow, SessionStatus, Store, open_store
+from chatrt.stores import Lease, Notice, Parent, SessionKey, SessionRow, SessionStatus, Store, open_store
 
 logger = logging.getLogger("chatrt.runtime")
 
@@ -77,6 +77,8 @@ class SessionManager:
         self._sweeper: asyncio.Task[None] | None = None
         self._starting: asyncio.Lock | None = None
         self._draining = False
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._looks: set[asyncio.Task[None]] = set()
 
     @property
     def agents(self) -> Mapping[str, ChatAgent]:
@@ -106,6 +108,7 @@ class SessionManager:
             if self._draining:
                 raise StoreUnavailableError("the session manager is closed")
             await self.store.open()
+            self._unsubscribe = self.store.subscribe(self._on_notice)
             await self._take_up_unserved()
             self._sweeper = asyncio.create_task(self._sweep())
 
@@ -117,6 +120,7 @@ class SessionManager:
         self._draining = True
         if self._sweeper is None:
             return
+        self._unsubscribe()
         self._sweeper.cancel()
         await asyncio.wait({self._sweeper})
         for run in self._runs.values():
@@ -304,6 +308,7 @@ class SessionManager:
                     live.row.key, owner=self._owner, ttl=self._lease_ttl, at=self.clock.now()
                 )
                 if lease is None:
+                    live.arrived.clear()  # whoever holds it is told by the store
                     return
                 await self._run(live, lease)
                 if live.arrived.is_set():
@@ -336,6 +341,7 @@ class SessionManager:
                 await self._give_back(lease)
         finally:
             del self._runs[live.row.key]
+            live.outbox.leave()
             if live.row.status == "closed" and not live.arrived.is_set():
                 live.outbox.end()
 
@@ -344,6 +350,64 @@ class SessionManager:
             await self.store.release_lease(lease, in_cursor=RELEASE_ANYWAY)
         except (StoreError, SessionNotFoundError) as error:
             logger.info("a lease was not given back: %s", error)
+
+    # --- other processes
+
+    def _on_notice(self, notice: Notice) -> None:
+        """Look at what another process has written."""
+        if self._draining:
+            return
+        live = None if notice.key is None else self._live.get(notice.key)
+        match notice.kind:
+            case "out" if live is not None:
+                live.outbox.follow(notice.seq)
+            case "in" if live is not None and live.run_task is not None:
+                live.arrived.set()
+            case "in" | "free":
+                self._look(self._take_up_unserved())
+            case "session" if live is not None:
+                self._look(self._refresh(live))
+            case "all":
+                self._look(self._look_at_everything())
+            case _:
+                pass
+
+    def _look(self, looking: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._quietly(looking))
+        self._looks.add(task)
+        task.add_done_callback(self._looks.discard)
+
+    async def _quietly(self, looking: Coroutine[Any, Any, None]) -> None:
+        try:
+            await looking
+        except StoreError as error:
+            logger.warning("the store is unavailable: %s", error)
+        except Exception:
+            logger.exception("what another process wrote was not looked at")
+
+    async def _refresh(self, live: LiveSession) -> None:
+        """Take over what is known of a session; readers of one that is closed or gone come to their end."""
+        row = await self.store.find_session(live.row.key)
+        if row is None:
+            live.outbox.end()
+            self._live.pop(live.row.key, None)
+            return
+        live.row = row
+        if row.status == "closed":
+            live.arrived.set()
+            cursors = await self.store.read_cursors(row.key)
+            if live.run_task is None and cursors.in_cursor >= cursors.last_in_seq:
+                live.outbox.follow(cursors.out_last_seq)
+                live.outbox.end()
+
+    async def _look_at_everything(self) -> None:
+        for live in list(self._live.values()):
+            live.outbox.look_again()
+            if live.run_task is not None:
+                live.arrived.set()
+            else:
+                await self._refresh(live)
+        await self._take_up_unserved()
 
     # --- leases
 

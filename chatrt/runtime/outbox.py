@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from chatrt.codec import dumps
-from chatrt.errors import CursorAheadError, StoreError, StoreUnavailableError
+from chatrt.errors import CursorAheadError, SessionNotFoundError, StoreError, StoreUnavailableError
 from chatrt.runtime.flusher import Flusher
 from chatrt.stores import Commit, Lease, NewRecord, Record, SessionKey, Store
 
@@ -46,6 +46,9 @@ class Outbox:
         self._readers = 0
         self._watchers = 0
         self._ended = False
+        self._is_written_here = False
+        self._following: asyncio.Task[None] | None = None
+        self._follow_to = 0
 
     @property
     def last_seq(self) -> int:
@@ -91,7 +94,7 @@ class Outbox:
         create_future, waiting = asyncio.get_running_loop().create_future, self._waiting
         try:
             cursor = after
-            if self._last_seq is None or after > self._last_seq:
+            if self._last_seq is None or after > self._last_seq or not self._is_written_here:
                 await self._look_up(after)
             while True:
                 while self._in_doubt:
@@ -138,8 +141,23 @@ class Outbox:
     def resume_from(self, last_seq: int) -> None:
         """Say how long the log is, as a run found it at its boot."""
         self._in_doubt = False
+        self._is_written_here = True
         if last_seq != self._last_seq:
             self._grow_to(last_seq)
+
+    def leave(self) -> None:
+        """Say that the run is over: what comes next may be written by another process."""
+        self._is_written_here = False
+
+    def follow(self, last_seq: int) -> None:
+        """Show readers what another process has written, up to this record; read once for all of them."""
+        if self._is_written_here or self._last_seq is None or last_seq <= self._last_seq:
+            return
+        self._follow_to = max(self._follow_to, last_seq)
+        if not self._readers:
+            self._grow_to(last_seq)
+        elif self._following is None:
+            self._following = asyncio.create_task(self._fetch())
 
     def look_again(self) -> None:
         """Let readers ask the store how long the log is: a write failed, and it may have taken effect all the same."""
@@ -172,6 +190,26 @@ class Outbox:
             self._grow_to(page.last_seq)
         if cursor > self.last_seq:
             raise CursorAheadError(cursor, self.last_seq)
+
+    async def _fetch(self) -> None:
+        try:
+            while self.last_seq < self._follow_to and not self._is_written_here:
+                page = await self._store.read_out(self._key, after=self.last_seq, limit=GROUP_RECORDS)
+                if self._is_written_here:
+                    return  # a run has begun here meanwhile: it knows better
+                if not page.records or page.records[0].seq != self.last_seq + 1:
+                    self._grow_to(page.last_seq)
+                    return
+                self._buffer += page.records
+                self._buffer_bytes += sum(len(record.body) for record in page.records)
+                self._last_seq = page.records[-1].seq
+                if self._buffer_bytes > BUFFER_BYTES:
+                    self._shrink()
+                self._wake()
+        except (StoreError, SessionNotFoundError):
+            self.look_again()
+        finally:
+            self._following = None
 
     def _grow_to(self, last_seq: int) -> None:
         """The log is longer than what was published here; the buffer has no holes, so it starts anew."""

@@ -11,6 +11,8 @@ from chatrt.stores.base import (
     Lease,
     NewRecord,
     Node,
+    Notice,
+    OnNotice,
     OutKind,
     OutPage,
     Parent,
@@ -33,6 +35,8 @@ __all__ = [
     "MemoryStore",
     "NewRecord",
     "Node",
+    "Notice",
+    "OnNotice",
     "OutKind",
     "OutPage",
     "Parent",
@@ -46,18 +50,29 @@ __all__ = [
     "open_store",
 ]
 
-_KNOWN = "memory://, sqlite:///relative.db, sqlite:////absolute.db"
+_KNOWN = "memory://, sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host/database"
 
 
 def open_store(url: str) -> Store:
     """Make the store that a URL names; it still has to be opened by `await store.open()`.
 
     Raises:
-        UsageError: If the URL names no store.
+        UsageError: If the URL names no store, or what that store needs is not installed.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "memory" and not rest:
         return MemoryStore()
     if separator and scheme == "sqlite" and rest.startswith("/") and rest.strip("/") and rest != "/:memory:":
         return SQLiteStore(rest[1:])
+    if separator and scheme in ("postgresql", "postgres") and rest:
+        return _open_postgres(url)
     raise UsageError(f"{url!r} names no store; known are {_KNOWN}")
+
+
+def _open_postgres(url: str) -> Store:
+    try:
+        # Here, because asyncpg is an extra that few processes need.
+        from chatrt.stores.postgres import PostgresStore
+    except ModuleNotFoundError as error:
+        raise UsageError("PostgreSQL needs an extra: pip install 'chatrt[postgres]'") from error
+    return PostgresStore(url)

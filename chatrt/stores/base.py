@@ -13,7 +13,7 @@ Rules that hold for every filling, and that `chatrt.testing.store_suite` checks:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -217,6 +217,28 @@ class Commit:
     trim_to: int = 0
 
 
+NoticeKind = Literal["in", "out", "session", "free", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A hint that another process wrote something. It may come late, twice or never; the log is the truth.
+
+    Attributes:
+        kind: What to look at: `in` and `out`, that stream of the session; `session`, whether it was closed or deleted;
+            `free`, that its lease was given back and there is work; `all`, everything: hints were lost.
+        key: The session; None for `all`.
+        seq: The newest record of the stream, 0 for the other kinds.
+    """
+
+    kind: NoticeKind
+    key: SessionKey | None = None
+    seq: int = 0
+
+
+OnNotice = Callable[[Notice], None]
+
+
 def to_millis(at: float) -> int:
     """Return seconds since 1970 as the whole milliseconds that records carry."""
     return round(at * 1000)
@@ -241,6 +263,14 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what was accepted and let go. Calls after it raise `StoreUnavailableError`."""
+        ...
+
+    def subscribe(self, on_notice: OnNotice) -> Callable[[], None]:
+        """Call `on_notice` in the event loop when another process wrote something, until the result is called.
+
+        A store that one process at a time can open never has anything to tell. Whoever subscribes hears of what comes
+        while the store is open, and of `all` within a second whenever hints may have been lost.
+        """
         ...
 
     # --- sessions

@@ -5,7 +5,7 @@ It outlives `close`: opened again, the same object has the same sessions, as a f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -27,6 +27,7 @@ from chatrt.stores.base import (
     Lease,
     NewRecord,
     Node,
+    OnNotice,
     OutPage,
     Parent,
     Record,
@@ -120,6 +121,10 @@ class MemoryStore:
 
     async def close(self) -> None:
         self._is_open = False
+
+    def subscribe(self, on_notice: OnNotice) -> Callable[[], None]:
+        del on_notice  # no other process can write
+        return lambda: None
 
     def _all(self) -> dict[SessionKey, _Stored]:
         if not self._is_open:

@@ -27,6 +27,7 @@ from chatrt.stores.base import (
     Lease,
     NewRecord,
     Node,
+    OnNotice,
     OutPage,
     Parent,
     Record,
@@ -136,6 +137,10 @@ class SQLiteStore:
         except BaseException:
             self._lock.release()
             raise
+
+    def subscribe(self, on_notice: OnNotice) -> Callable[[], None]:
+        del on_notice  # no other process can write
+        return lambda: None
 
     # --- how requests travel
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
 
-from chatrt.codec import dumps, loads, unpack
-from chatrt.errors import SessionNotFoundError, UnreadableRecordError
+from chatrt.codec import dumps
+from chatrt.errors import SessionNotFoundError
 from chatrt.stores.base import (
     Cursors,
     Node,
     OutPage,
-    Parent,
     Record,
     SessionKey,
     SessionRow,
@@ -20,6 +18,8 @@ from chatrt.stores.base import (
     Snapshot,
     to_millis,
 )
+from chatrt.stores.rows import decode_segment, load_branch, load_json, session_row
+from chatrt.stores.rows import load_tree as rows_to_tree
 
 _SESSION = """
 SELECT s.tenant, s.chat_id, s.agent, s.status, s.created_at, h.updated_at, s.metadata, s.client_data, s.closed_reason,
@@ -87,7 +87,7 @@ WHERE s.tenant = ? AND s.chat_id = ?
 def find_session(connection: sqlite3.Connection, key: SessionKey) -> SessionRow | None:
     sql = f"{_SESSION} WHERE s.tenant = ? AND s.chat_id = ?"
     rows = connection.execute(sql, (key.tenant, key.chat_id)).fetchall()
-    return _session_row(rows[0]) if rows else None
+    return session_row(rows[0]) if rows else None
 
 
 def list_sessions(
@@ -111,7 +111,7 @@ def list_sessions(
         conditions.append("s.parent_id = ?")
         parameters.append(parent)
     sql = f"{_SESSION} WHERE {' AND '.join(conditions)} ORDER BY s.chat_id LIMIT {limit:d}"
-    return [_session_row(row) for row in connection.execute(sql, parameters).fetchall()]
+    return [session_row(row) for row in connection.execute(sql, parameters).fetchall()]
 
 
 def find_unserved(
@@ -144,7 +144,7 @@ def read_out(connection: sqlite3.Connection, key: SessionKey, *, after: int, lim
         cursor = connection.execute(_SEGMENTS, (sid, after + 1))
         for segment_seq, count, at, body in cursor:
             what = f".out of session {key.chat_id!r} from {segment_seq}"
-            segment = _decode_segment(what, segment_seq, count, at, body)
+            segment = decode_segment(what, segment_seq, count, at, body)
             records += segment[max(0, after + 1 - segment_seq) :]
             if len(records) >= limit:
                 break
@@ -172,17 +172,14 @@ def load_snapshot(connection: sqlite3.Connection, key: SessionKey) -> Snapshot:
         branched: int = connection.execute(_BRANCHED, (sid, len(branch))).fetchall()[0][0]
     finally:
         connection.execute("ROLLBACK")
-    if leaf_id is not None and (not branch or branch[0][1] is not None):
-        missing = branch[0][1] if branch else leaf_id
-        raise UnreadableRecordError(f"the messages of session {key.chat_id!r}", f"node {missing!r} is missing")
     return Snapshot(
-        nodes=[Node(node_id, parent_id, _load(body, key, f"node {node_id}")) for node_id, parent_id, body in branch],
+        nodes=load_branch(branch, leaf_id, key),
         in_cursor=in_cursor,
         settled_seq=settled_seq,
         last_in_seq=last_in_seq,
         out_first_seq=out_first_seq,
         out_last_seq=out_last_seq,
-        state=_load(state, key, "its state"),
+        state=load_json(state, key, "its state"),
         branched=bool(branched),
     )
 
@@ -194,12 +191,7 @@ def load_tree(connection: sqlite3.Connection, key: SessionKey) -> list[Node]:
         rows = connection.execute(_TREE, (key.tenant, key.chat_id)).fetchall()
     finally:
         connection.execute("ROLLBACK")
-    seen: set[str | None] = {None}
-    for node_id, parent_id, _ in rows:
-        if parent_id not in seen:
-            raise UnreadableRecordError(f"the messages of session {key.chat_id!r}", f"node {parent_id!r} is missing")
-        seen.add(node_id)
-    return [Node(node_id, parent_id, _load(body, key, f"node {node_id}")) for node_id, parent_id, body in rows]
+    return rows_to_tree(rows, key)
 
 
 def _head(connection: sqlite3.Connection, key: SessionKey) -> tuple[int, int, int]:
@@ -207,38 +199,3 @@ def _head(connection: sqlite3.Connection, key: SessionKey) -> tuple[int, int, in
     if not rows:
         raise SessionNotFoundError(key.chat_id)
     return rows[0]
-
-
-def _session_row(row: tuple[Any, ...]) -> SessionRow:
-    tenant, chat_id, agent, status, created_at, updated_at, metadata, client_data, closed_reason, *origin = row
-    key = SessionKey(tenant, chat_id)
-    parent_id, root_id, tool_call_id = origin
-    return SessionRow(
-        key=key,
-        agent=agent,
-        status=status,
-        created_at=created_at,
-        updated_at=updated_at,
-        metadata=_load(metadata, key, "its metadata"),
-        client_data=_load(client_data, key, "its client data"),
-        closed_reason=closed_reason,
-        parent=None if parent_id is None else Parent(chat_id=parent_id, root_id=root_id, tool_call_id=tool_call_id),
-    )
-
-
-def _decode_segment(what: str, first_seq: int, count: int, at: float, body: bytes) -> list[Record]:
-    try:
-        pairs: list[tuple[str, bytes]] = unpack(body)
-        if len(pairs) != count:
-            raise UnreadableRecordError(what, f"{len(pairs)} records stand where {count} should")
-        millis = to_millis(at)
-        return [Record(seq, millis, kind, data) for seq, (kind, data) in enumerate(pairs, first_seq)]
-    except (UnreadableRecordError, TypeError, ValueError) as error:
-        raise UnreadableRecordError(what, str(error)) from None
-
-
-def _load(body: bytes, key: SessionKey, what: str) -> Any:
-    try:
-        return loads(body)
-    except UnreadableRecordError as error:
-        raise UnreadableRecordError(f"session {key.chat_id!r}, {what}", str(error)) from None

@@ -161,7 +161,8 @@ async def read_out(session: Session, store: Store, *, after: int, until_idle: bo
 
 async def _is_idle(session: Session, store: Store, cursor: int) -> bool:
     position = await session.position()
-    return session.outbox.last_seq <= cursor and not await is_busy(session, store, position)
+    # What another process has settled is known from the store before it is read here.
+    return max(session.outbox.last_seq, position.cursor) <= cursor and not await is_busy(session, store, position)
 
 
 def _idle(cursor: int) -> bytes:

@@ -1,0 +1,84 @@
+"""The statements of the PostgreSQL store: calls of the schema's functions, and what is read."""
+
+from __future__ import annotations
+
+
+def _call(function: str, arguments: int) -> str:
+    places = ", ".join(f"${number}" for number in range(1, arguments + 1))
+    return f"SELECT * FROM chatrt.{function}({places})"  # noqa: S608 - both are constants of this file
+
+
+CREATE = _call("create_session_1", 9)
+CLOSE = _call("close_session_1", 5)
+DELETE = _call("delete_session_1", 3)
+APPEND_IN = _call("append_in_1", 9)
+ACQUIRE = _call("acquire_lease_1", 5)
+RENEW = _call("renew_leases_1", 5)
+RELEASE = _call("release_lease_1", 6)
+APPEND_OUT = _call("append_out_1", 8)
+COMMIT = _call("commit_1", 17)
+
+_SESSION = """
+SELECT s.tenant, s.chat_id, s.agent, CASE WHEN h.closed THEN 'closed' ELSE 'open' END, s.created_at, h.updated_at,
+    s.metadata, s.client_data, s.closed_reason, s.parent_id, s.root_id, s.tool_call_id
+FROM chatrt.sessions s JOIN chatrt.heads h USING (sid)
+"""
+FIND = f"{_SESSION} WHERE s.tenant = $1 AND s.chat_id = $2"
+
+_LISTED = """
+WHERE s.tenant = $1 AND s.chat_id > $2 AND ($3::text IS NULL OR s.agent = $3)
+    AND ($4::boolean IS NULL OR h.closed = $4)
+"""
+_PAGE = "ORDER BY s.chat_id LIMIT $5"
+LIST = f"{_SESSION} {_LISTED} {_PAGE}"
+LIST_CHILDREN = f"{_SESSION} {_LISTED} AND s.parent_id = $6 {_PAGE}"
+
+READ_IN = """
+SELECT i.seq, i.at, i.kind, i.body FROM chatrt.inbox i
+WHERE i.sid = (SELECT sid FROM chatrt.sessions WHERE tenant = $1 AND chat_id = $2) AND i.seq > $3
+ORDER BY i.seq LIMIT $4
+"""
+
+UNSERVED = """
+SELECT s.tenant, s.chat_id
+FROM chatrt.work w JOIN chatrt.heads h USING (sid) JOIN chatrt.sessions s USING (sid)
+WHERE (h.in_last > h.in_cursor OR h.out_last > h.settled_seq)
+    AND (h.owner IS NULL OR h.expires_at < $1) AND ($2::text[] IS NULL OR s.agent = ANY ($2))
+ORDER BY w.sid LIMIT $3
+"""
+
+READ_OUT = """
+SELECT h.out_first, h.out_last, o.first_seq, o.count, o.at, o.body
+FROM chatrt.sessions s JOIN chatrt.heads h USING (sid)
+    LEFT JOIN LATERAL chatrt.read_segments_1(h.sid, $3, $4) o ON true
+WHERE s.tenant = $1 AND s.chat_id = $2
+ORDER BY o.first_seq
+"""
+
+CURSORS = """
+SELECT h.in_cursor, h.settled_seq, h.in_last, h.out_first, h.out_last
+FROM chatrt.sessions s JOIN chatrt.heads h USING (sid) WHERE s.tenant = $1 AND s.chat_id = $2
+"""
+
+SNAPSHOT_HEAD = """
+SELECT h.sid, h.in_cursor, h.settled_seq, h.in_last, h.out_first, h.out_last, st.leaf_id, st.body
+FROM chatrt.sessions s JOIN chatrt.heads h USING (sid) JOIN chatrt.states st USING (sid)
+WHERE s.tenant = $1 AND s.chat_id = $2
+"""
+
+BRANCH = """
+WITH RECURSIVE branch (node_id, parent_id, body, depth) AS (
+    SELECT node_id, parent_id, body, 0 FROM chatrt.nodes WHERE sid = $1 AND node_id = $2
+    UNION ALL
+    SELECT n.node_id, n.parent_id, n.body, b.depth + 1
+    FROM branch b JOIN chatrt.nodes n ON n.sid = $1 AND n.node_id = b.parent_id
+)
+SELECT node_id, parent_id, body FROM branch ORDER BY depth DESC
+"""
+
+BRANCHED = "SELECT EXISTS (SELECT 1 FROM chatrt.nodes WHERE sid = $1 LIMIT 1 OFFSET $2)"
+
+TREE = """
+SELECT n.node_id, n.parent_id, n.body FROM chatrt.nodes n
+WHERE n.sid = (SELECT sid FROM chatrt.sessions WHERE tenant = $1 AND chat_id = $2) ORDER BY n.made
+"""

@@ -1,0 +1,3 @@
+-- Takes everything away, with all sessions.
+
+DROP SCHEMA chatrt CASCADE;

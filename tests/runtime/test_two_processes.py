@@ -1,0 +1,98 @@
+"""Two session managers on one PostgreSQL database, as two processes have them: any takes an input, any is read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from chatrt import ChatAgent, Turn
+from chatrt.client import AgentChat
+from chatrt.runtime import SessionManager
+from chatrt.stores.postgres import PostgresStore, migrate
+
+Managers = tuple[SessionManager, SessionManager]
+
+
+def gated_agent() -> tuple[ChatAgent, asyncio.Event, list[str]]:
+    """An agent that says one word, waits for the event, and says another; and the names of who ran it."""
+    agent, gate, runs = ChatAgent("gated"), asyncio.Event(), []
+
+    @agent.run
+    async def respond(turn: Turn) -> AsyncIterator[dict]:
+        runs.append(turn.run_id)
+        yield {"type": "text-start", "id": "t"}
+        yield {"type": "text-delta", "id": "t", "delta": "one "}
+        await gate.wait()
+        yield {"type": "text-delta", "id": "t", "delta": "two"}
+        yield {"type": "text-end", "id": "t"}
+
+    return agent, gate, runs
+
+
+@pytest.fixture
+async def two(postgres_url) -> AsyncIterator[tuple[Managers, asyncio.Event, list[str]]]:
+    await migrate(postgres_url)
+    agent, gate, runs = gated_agent()
+    async with (
+        SessionManager(agent, PostgresStore(postgres_url)) as first,
+        SessionManager(agent, PostgresStore(postgres_url)) as second,
+    ):
+        yield (first, second), gate, runs
+
+
+async def test_an_answer_is_read_anywhere(two):
+    """What one process writes is read live from another one, from the first word to the end."""
+    (first, second), gate, runs = two
+    await first.start_session("gated", "read")
+    here, there = AgentChat("gated", id="read", sessions=first), AgentChat("gated", id="read", sessions=second)
+    await here.send_message("Hello")
+    stream = await there.reconnect()
+    read = []
+    async for chunk in stream:
+        if chunk["type"] == "text-delta":
+            read.append(chunk["delta"])
+            gate.set()
+    assert read == ["one ", "two"]
+    assert len(runs) == 1
+
+
+async def test_an_input_is_taken_anywhere(two):
+    """A second message that comes in at another process is answered by the run that there is."""
+    (first, second), gate, runs = two
+    gate.set()
+    here, there = AgentChat("gated", id="taken", sessions=first), AgentChat("gated", id="taken", sessions=second)
+    assert await here.send_message("Hello").text() == "one two"
+    assert await there.send_message("Again").text() == "one two"
+    assert len(await here.messages()) == 4
+    assert len(set(runs)) == 1
+
+
+async def test_a_stop_is_taken_anywhere(two):
+    """A stop that comes in at another process ends the turn at once."""
+    (first, second), _gate, _runs = two
+    here, there = AgentChat("gated", id="stopped", sessions=first), AgentChat("gated", id="stopped", sessions=second)
+    stream = here.send_message("Hello")
+    async for chunk in stream:
+        if chunk["type"] == "text-delta":
+            assert await there.stop()
+    assert stream.status == "stopped"
+
+
+async def test_a_session_is_closed_anywhere(two):
+    """A session that is closed at one process takes nothing more at the other, and its readers come to their end."""
+    (first, second), gate, _runs = two
+    gate.set()
+    here, there = AgentChat("gated", id="closed", sessions=first), AgentChat("gated", id="closed", sessions=second)
+    await here.send_message("Hello").text()
+    session = await second.get_session("closed")
+    reading = asyncio.create_task(_read_all(session))
+    assert await here.close()
+    assert "turn-complete" in await reading
+    with pytest.raises(Exception, match="closed"):
+        await there.send_message("More")
+
+
+async def _read_all(session) -> list[str]:
+    return [record.kind async for batch in session.outbox.read() for record in batch]
