@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -83,15 +84,16 @@ class PostgresServer:
     def kill(self) -> None:
         """End all its processes as a power cut would."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        self.signal_all(signal.SIGKILL)
         self._process.wait(30)
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def signal_all(self, what: signal.Signals) -> None:
         """Send a signal to the server and to all its processes: they do not share its group."""
         assert self._process is not None
-        for process_id in [self._process.pid, *_children(self._process.pid)]:
-            os.kill(process_id, what)
+        for process_id in [*_children(self._process.pid), self._process.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(process_id, what)
 
     def remove(self) -> None:
         """End it, if it runs, and remove all it wrote."""

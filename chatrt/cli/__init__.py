@@ -1,4 +1,4 @@
-"""The command line: `chatrt dev`, `serve`, `chat`, `mcp` and `version`.
+"""The command line: `chatrt dev`, `serve`, `chat`, `mcp`, `migrate` and `version`.
 
 Exit codes: 0 when all went well, also after SIGTERM and Ctrl-C; 1 when something failed on the way; 2 when the command
 line or the target is wrong.
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_chat(commands)
     _add_mcp(commands)
+    _add_migrate(commands)
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -110,3 +111,11 @@ def _add_mcp(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     mcp.add_argument("--agent", metavar="ID", action="append", help="an agent to serve; all of a target by default")
     mcp.add_argument("--store", metavar="URL", help="where a target keeps the chats (memory://)")
+
+
+def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    migrate = commands.add_parser("migrate", help="bring the tables of a PostgreSQL store to this version, or back")
+    migrate.add_argument("--store", metavar="URL", help="the store (CHATRT_STORE)")
+    migrate.add_argument("--to", type=int, metavar="VERSION", help="another version than the newest")
+    migrate.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    migrate.add_argument("--yes", action="store_true", help="with --to 0: remove all sessions")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chatrt.stores.postgres.migrations import Migration, migrate, pending_migrations
+from chatrt.stores.postgres.migrations import VERSION, Migration, migrate, pending_migrations
 from chatrt.stores.postgres.store import PostgresStore
 
-__all__ = ["Migration", "PostgresStore", "migrate", "pending_migrations"]
+__all__ = ["VERSION", "Migration", "PostgresStore", "migrate", "pending_migrations"]

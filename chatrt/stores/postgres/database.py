@@ -102,7 +102,13 @@ def to_store_error(error: Exception) -> ChatrtError:
             return StoreUnavailableError(f"PostgreSQL: {error or type(error).__name__}")
 
 
-FAILURES: tuple[type[Exception], ...] = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+FAILURES: tuple[type[Exception], ...] = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what a connection says that broke in the middle of something
+    OSError,
+    TimeoutError,
+)
 """What a call may raise that `to_store_error` understands."""
 
 
@@ -192,7 +198,7 @@ class Database:
         """Return rows; asked once more if the connection broke meanwhile."""
         try:
             return await self._fetch(sql, arguments, READ_SECONDS)
-        except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError):
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError, ConnectionError):
             return await self._translated(lambda: self._fetch(sql, arguments, READ_SECONDS))
         except FAILURES as error:
             raise to_store_error(error) from error
@@ -243,8 +249,11 @@ class Database:
         connection = await pool.acquire(timeout=WRITE_SECONDS)
         try:
             yield connection
-        except (TimeoutError, asyncio.CancelledError):
-            # It would wait for the server to confirm that the statement was cancelled; a server that hangs never does.
+        except asyncpg.PostgresError:
+            raise
+        except BaseException:
+            # It is broken, or it would wait for the server to confirm that the statement was cancelled; a server that
+            # hangs never does.
             connection.terminate()
             raise
         finally:

@@ -1,7 +1,7 @@
 """The schema of the PostgreSQL store, version by version: explicit, reversible, and safe while older workers run.
 
-A migration adds; what workers of the version before it call stays until the next one. `sql/` holds for each version how
-to get there and how to go back.
+A migration adds; what workers of the version before it call stays until a later one, and the database says which is the
+oldest code that it serves. `sql/` holds for each version how to get there and how to go back.
 """
 
 from __future__ import annotations
@@ -13,12 +13,28 @@ from chatrt.errors import UnreadableRecordError
 from chatrt.stores.postgres.database import FAILURES, Connection, Target, connect, to_store_error
 
 VERSION = 1
-"""The schema this code works with."""
+"""The schema this code makes."""
 
 OLDEST = 1
 """The oldest schema this code works with, so that it may run before the database is migrated."""
 
+SERVES = {1: 1}
+"""For each version of the schema the oldest code, by the version it makes, that may still run on it."""
+
 _LOCK = 0x63687274  # "chrt": two processes that start at once do not both make the tables
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a database says of its tables.
+
+    Attributes:
+        version: Of the schema; 0 where there is none.
+        serves: The oldest code that may run on it.
+    """
+
+    version: int
+    serves: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +57,11 @@ class Migration:
         return self.version - 1 if self.back else self.version
 
 
-async def find_version(connection: Connection) -> int:
-    """Return the version of the schema; 0 where there is none."""
+async def find_schema(connection: Connection) -> Schema:
+    """Return what the database says of its tables."""
     if await connection.fetchval("SELECT to_regclass('chatrt.schema_version')") is None:
-        return 0
-    return await connection.fetchval("SELECT version FROM chatrt.schema_version")
+        return Schema(0, 0)
+    return Schema(*await connection.fetchrow("SELECT version, serves FROM chatrt.schema_version"))
 
 
 def steps(present: int, wanted: int) -> list[Migration]:
@@ -64,7 +80,7 @@ async def pending_migrations(url: str, *, to: int = VERSION) -> list[Migration]:
     """
     connection = await connect(Target.parse(url))
     try:
-        return steps(await _known_version(connection), to)
+        return steps((await _known(connection)).version, to)
     finally:
         await connection.close()
 
@@ -93,18 +109,20 @@ async def ensure_schema(connection: Connection) -> None:
     Raises:
         UnreadableRecordError: If the schema is one that this version does not work with.
     """
-    present = await _known_version(connection)
-    if present == 0:
+    present = await find_schema(connection)
+    if present.version == 0:
         await _migrate(connection, VERSION)
-    elif present < OLDEST:
-        raise UnreadableRecordError("the database", f"its schema has version {present}; run `chatrt migrate`")
+    elif present.version < OLDEST:
+        raise UnreadableRecordError("the database", f"its schema has version {present.version}; run `chatrt migrate`")
+    elif present.serves > VERSION:
+        raise _too_new(present)
 
 
 async def _migrate(connection: Connection, to: int) -> list[Migration]:
     try:
         async with connection.transaction():
             await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            taken = steps(await _known_version(connection), to)
+            taken = steps((await _known(connection)).version, to)
             for step in taken:
                 await connection.execute(step.sql)
                 await _note(connection, step.reaches)
@@ -116,18 +134,24 @@ async def _migrate(connection: Connection, to: int) -> list[Migration]:
 async def _note(connection: Connection, version: int) -> None:
     if version == 0:
         return  # the table went with the schema
-    await connection.execute("CREATE TABLE IF NOT EXISTS chatrt.schema_version (version integer NOT NULL)")
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS chatrt.schema_version (version integer NOT NULL, serves integer NOT NULL)"
+    )
     await connection.execute("DELETE FROM chatrt.schema_version")
-    await connection.execute("INSERT INTO chatrt.schema_version VALUES ($1)", version)
+    await connection.execute("INSERT INTO chatrt.schema_version VALUES ($1, $2)", version, SERVES[version])
 
 
-async def _known_version(connection: Connection) -> int:
-    present = await find_version(connection)
-    if present > VERSION:
-        raise UnreadableRecordError(
-            "the database", f"a newer chatrt made its schema (version {present}; this one knows {VERSION})"
-        )
+async def _known(connection: Connection) -> Schema:
+    present = await find_schema(connection)
+    if present.version > VERSION:
+        raise _too_new(present)
     return present
+
+
+def _too_new(present: Schema) -> UnreadableRecordError:
+    return UnreadableRecordError(
+        "the database", f"a newer chatrt made its schema (version {present.version}; this one knows {VERSION})"
+    )
 
 
 def _read(version: int, way: str) -> str:
