@@ -51,6 +51,8 @@ class ChatAgent:
         run: Produces the answer of a turn.
         serve: A loop over the turns, instead of `run`; see `chatrt.serving`.
         tools: The tools, or a function that gives those of one turn.
+        frontend_tools: Whether clients may bring tools of their own along with an input, which they answer themselves;
+            they join `turn.tools`. See `chatrt.frontend_tools`.
         client_data: A type that pydantic can validate; what clients send along must fit it. Without one all is taken.
         action: The same for actions, usually a union of models told apart by a `type` field. Without one none is taken
             unless `on_action` is registered, which then gets the plain value.
@@ -84,6 +86,7 @@ class ChatAgent:
         run: RunFunction | None = None,
         serve: Serve | None = None,
         tools: Sequence[Tool] | ToolsResolver = (),
+        frontend_tools: bool = False,
         client_data: Any = None,
         action: Any = None,
         when_busy: WhenBusy = "queue",
@@ -125,6 +128,7 @@ class ChatAgent:
             raise UsageError(f"a run serves at least one turn, not {max_turns}")
         self.id = id
         self.tools = tools
+        self.frontend_tools = frontend_tools
         self.client_data_type = client_data
         self.action_type = action
         self.when_busy: WhenBusy = when_busy

@@ -53,6 +53,8 @@ class Inbox:
         client_data: Any = None,
         message_id: str | None = None,
         steer: bool = False,
+        tools: Sequence[dict[str, Any]] = (),
+        answers: UIMessage | None = None,
         part_id: str | None = None,
         askers: Sequence[Asker] = (),
     ) -> Appended:
@@ -65,6 +67,9 @@ class Inbox:
             client_data: What the agent's `client_data` type describes.
             message_id: The message that a user message takes the place of, when its own id does not say so.
             steer: Put it into the prompt of the running turn, if the agent's busy policy is `queue` or `steer`.
+            tools: Definitions from `check_frontend_tools`; an agent that takes none leaves them out.
+            answers: An assistant message whose open tool calls were answered before this user message was said. They
+                are settled with it, and nothing is said about them in between.
             part_id: Names this append; a second append of the same name changes nothing.
             askers: Turns of other sessions that may wait for the answer; see `chatrt.runtime.asks`.
 
@@ -78,6 +83,11 @@ class Inbox:
             body["messageId"] = message_id
         if steer:
             body["steer"] = True
+        if tools:
+            check(list(tools))
+            body["tools"] = list(tools)
+        if answers is not None:
+            body["answers"] = self.accept(answers)
         return await self._append("message", body, client_data, part_id, askers)
 
     async def regenerate(

@@ -122,11 +122,19 @@ class TurnWork(Work):
     def _merge(self, message: UIMessage) -> None:
         history = self.context.history
         if message["role"] == "user":
+            if history.find_message(message["id"]) is None:
+                self._settle_before()
             merge_user_message(history, message, self.body.get("messageId"))
             self.new_message = message
             return
         advanced = merge_tool_answers(history, message, self.server_tools)
         self._look_for_more(find_answered_message(history.all(), message), advanced=advanced)
+
+    def _settle_before(self) -> None:
+        """Settle the calls that were answered before the new user message was said."""
+        answers: UIMessage | None = self.body.get("answers")
+        if answers is not None and find_answered_message(self.context.history.all(), answers) is not None:
+            merge_tool_answers(self.context.history, answers, self.server_tools)
 
     async def _hydrate(self, message: UIMessage | None) -> None:
         hook = self.context.agent.hooks.hydrate_messages
@@ -149,6 +157,8 @@ class TurnWork(Work):
             return
         if message["role"] == "user":
             self.new_message = message if message["id"] not in known else None
+            if self.new_message is not None:
+                self._settle_before()
             return
         stored = find_answered_message(history.all(), message)
         if stored is None:

@@ -13,6 +13,7 @@ from typing import Any, cast
 from chatrt.codec import dumps, loads
 from chatrt.errors import ModelError, UsageError
 from chatrt.events import PrepareReason, ToolsEvent
+from chatrt.frontend_tools import make_frontend_tools
 from chatrt.generate import StepBoundary, StepPrompt, TextStream
 from chatrt.history import History
 from chatrt.models import Usage
@@ -176,6 +177,9 @@ class Work(ABC):
         else:
             resolved = tools
         self.tools = tool_map(resolved)
+        if context.agent.frontend_tools:
+            for brought in make_frontend_tools(self.body.get("tools", ())):
+                self.tools.setdefault(brought.name, brought)  # one of the agent's own is never replaced
 
     def open_response(self, base: UIMessage | None) -> Turn[Any]:
         """Begin the answer: its id, its first record on `.out`, and the turn that application code sees."""

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chatrt.errors import AgentMismatchError
 from chatrt.runtime import Session
 from chatrt.server.auth import Principal
+from chatrt.server.chats import check_agent_of, identify_chat, open_chat
 from chatrt.server.errors import json_response
 from chatrt.server.first_step import FirstStep, StepChunk
 from chatrt.server.head_start import HeadStart, is_untouched
@@ -57,7 +57,7 @@ class AISDKEndpoints:
         check_chat_id(chat.chat_id, path="/id")
         principal.require(chat.chat_id, "read", "write", agent=agent)
         self._service.check_agent(agent)
-        session = await self._open_session(principal, agent, chat.chat_id)
+        session = await open_chat(self._service, principal, agent, chat.chat_id)
         warm = self._service.head_starts.find(agent)
         if warm is not None and chat.is_new_message and await is_untouched(session):
             return await self._post_first(principal, session, chat, warm, major)
@@ -101,7 +101,7 @@ class AISDKEndpoints:
 
     async def stream(self, request: Request) -> Response:
         """Replay the message under construction and go on live; 204 when nothing runs, also for an unknown chat."""
-        principal, agent, chat_id = self._identify(request, "read")
+        principal, agent, chat_id = identify_chat(self._service, request, "read")
         major = parse_major(request.headers.get(VERSION_HEADER))
         session = await self._service.sessions.find_session(chat_id, tenant=principal.tenant)
         if session is None or session.agent.id != agent:
@@ -115,19 +115,19 @@ class AISDKEndpoints:
 
     async def stop(self, request: Request) -> Response:
         """Stop the turn that runs."""
-        principal, agent, chat_id = self._identify(request, "write")
+        principal, agent, chat_id = identify_chat(self._service, request, "write")
         session = await self._service.sessions.get_session(chat_id, tenant=principal.tenant)
-        _check_agent_of(session, agent)
+        check_agent_of(session, agent)
         appended = await session.inbox.stop()
         return json_response({"seq": appended.seq}, status=202)
 
     async def messages(self, request: Request) -> Response:
         """Return what a page shows before it streams; nothing for a chat that has not begun."""
-        principal, agent, chat_id = self._identify(request, "read")
+        principal, agent, chat_id = identify_chat(self._service, request, "read")
         session = await self._service.sessions.find_session(chat_id, tenant=principal.tenant)
         if session is None:
             return json_response({"messages": [], "pending": [], "status": "idle", "cursor": 0})
-        _check_agent_of(session, agent)
+        check_agent_of(session, agent)
         state = await session.load()
         return json_response(
             {
@@ -137,22 +137,6 @@ class AISDKEndpoints:
                 "cursor": state.cursor,
             }
         )
-
-    def _identify(self, request: Request, scope: str) -> tuple[Principal, str, str]:
-        principal = self._service.authority.identify(request)
-        agent: str = request.path_params["agent"]
-        chat_id = check_chat_id(request.path_params["chat_id"], path="chat id")
-        principal.require(chat_id, "write" if scope == "write" else "read", agent=agent)
-        self._service.check_agent(agent)
-        return principal, agent, chat_id
-
-    async def _open_session(self, principal: Principal, agent: str, chat_id: str) -> Session:
-        sessions, tenant = self._service.sessions, principal.tenant
-        if principal.may_create(agent):
-            return await sessions.start_session(agent, chat_id, tenant=tenant)
-        session = await sessions.get_session(chat_id, tenant=tenant)
-        _check_agent_of(session, agent)
-        return session
 
 
 async def _read_from_first_step(session: Session, step: FirstStep, shown: Shown) -> AsyncIterator[bytes]:
@@ -164,8 +148,3 @@ async def _read_from_first_step(session: Session, step: FirstStep, shown: Shown)
     async with aclosing(cast("AsyncGenerator[bytes]", behind)) as frames:
         async for data in frames:
             yield data
-
-
-def _check_agent_of(session: Session, agent: str) -> None:
-    if session.agent.id != agent:
-        raise AgentMismatchError(session.chat_id, agent)

@@ -20,6 +20,7 @@ from chatrt.clock import Clock, SystemClock
 from chatrt.errors import UsageError
 from chatrt.ids import Ids, RandomIds
 from chatrt.runtime import SessionManager
+from chatrt.server.ag_ui import AGUIEndpoints
 from chatrt.server.ai_sdk import CHAT_ID_HEADER, TOKEN_HEADER, VERSION_HEADER, AISDKEndpoints
 from chatrt.server.auth import Authority
 from chatrt.server.errors import ErrorBoundary, from_http_exception, json_response
@@ -90,7 +91,8 @@ def create_app(
         streams=OpenStreams(clock=clock, limits=limits, heartbeat=heartbeat),
         head_starts=HeadStarts(head_start),
     )
-    own = [*_health(service), *AISDKEndpoints(service).routes(), *NativeEndpoints(service).routes()]
+    wires = (AISDKEndpoints(service), AGUIEndpoints(service), NativeEndpoints(service))
+    own = [*_health(service), *(route for wire in wires for route in wire.routes())]
     app = Starlette(
         routes=[*own, *routes, *(_playground() if playground else ())],
         middleware=_middleware(service, ids, cors_origins, debug=debug),

@@ -23,11 +23,14 @@ class Limits(codec.Limits):
         body_seconds: How long a body may take to arrive.
         send_seconds: How long a reader may leave a write untaken before its stream is cut.
         stream_seconds: How long one stream lives; a reader goes on with its cursor.
+        history_factor: How many times larger a body may be on the wire whose clients always send their history along.
+            What is new in it has the plain limits.
     """
 
     body_seconds: float = 30.0
     send_seconds: float = 30.0
     stream_seconds: float = 30 * 60.0
+    history_factor: int = 8
 
 
 async def read_json(request: Request, limits: Limits) -> Any:

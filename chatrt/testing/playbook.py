@@ -15,6 +15,8 @@ Serve it with `chatrt serve chatrt.testing.playbook:app`. What it answers to a t
     data         `data-status` with id `s` at step 1 and then 2, a transient `data-note`, and text
     meta         message metadata {model: "scripted"}, and text
     think        reasoning, then text
+    call T X     frontend tool T, which the client brought along, with the input X (JSON); answered: `answer: <output>`
+    state        `data-state` {step: 1}, then {step: 2}, and text
     source       a url source and a document source, then text
     file         a file part, then text
     else         `You said: ` and the text
@@ -42,7 +44,7 @@ from chatrt.ids import RandomIds
 from chatrt.models import FunctionModel, ModelPart, ModelRequest
 from chatrt.models.scripted import call, finish, reasoning, text, tool_call
 from chatrt.server import create_app
-from chatrt.tools import tool
+from chatrt.tools import Tool, tool
 from chatrt.turn import ResponseWriter, Turn
 from chatrt.ui import ModelMessage, UIMessage, UIPart, is_tool_part, message_text
 
@@ -166,6 +168,13 @@ def _tool(prompt: Prompt) -> Parts:
     return call(text(prompt.output_text()))
 
 
+def _call_frontend(prompt: Prompt) -> Parts:
+    if prompt.output is None:
+        name, _, written = prompt.rest.partition(" ")
+        return call(tool_call(name, json.loads(written or "{}"), id=_ids.new("call"), deltas=2))
+    return call(text(f"answer: {prompt.output_text()}"))
+
+
 def _source(prompt: Prompt) -> Parts:
     del prompt
     url: ModelPart = {
@@ -200,6 +209,8 @@ COMMANDS: dict[str, Callable[[Prompt], Parts]] = {
     "approve": _approve,
     "confirm": _confirm,
     "tool": _tool,
+    "call": _call_frontend,
+    "state": lambda _: call(text("The state was sent.")),
     "data": lambda _: call(text("The data were sent.")),
     "meta": lambda _: call(text("The metadata were sent.")),
     "think": lambda _: call(reasoning("I think about it."), text("I have thought.")),
@@ -288,13 +299,13 @@ class Regenerate(BaseModel):
 
 Action = Annotated[Undo | Rollback | Edit | Regenerate, Field(discriminator="type")]
 
-playbook = ChatAgent("playbook", tools=TOOLS, action=Action)
+playbook = ChatAgent("playbook", tools=TOOLS, frontend_tools=True, action=Action)
 
 
 @playbook.run
 def respond(turn: Turn[Any]) -> TextStream | str:
     """Answer a turn."""
-    return answer(turn.ui_messages, turn.messages, turn.response)
+    return answer(turn.ui_messages, turn.messages, turn.response, turn.tools)
 
 
 @playbook.on_action
@@ -324,7 +335,12 @@ def act(event: ActionEvent) -> TextStream | str | None:
     return None
 
 
-def answer(ui_messages: list[UIMessage], messages: list[ModelMessage], response: ResponseWriter) -> TextStream | str:
+def answer(
+    ui_messages: list[UIMessage],
+    messages: list[ModelMessage],
+    response: ResponseWriter,
+    tools: Sequence[Tool] = TOOLS,
+) -> TextStream | str:
     """Answer the last user message."""
     last_user = ui_messages[_last_user(ui_messages)]
     word = message_text(last_user).partition(" ")[0]
@@ -337,10 +353,13 @@ def answer(ui_messages: list[UIMessage], messages: list[ModelMessage], response:
             response.write({"type": "data-status", "id": "s", "data": {"step": 1}})
             response.write({"type": "data-note", "data": {"text": "seen once"}, "transient": True})
             response.write({"type": "data-status", "id": "s", "data": {"step": 2}})
+        case "state":
+            response.write({"type": "data-state", "id": "s", "data": {"step": 1}})
+            response.write({"type": "data-state", "id": "s", "data": {"step": 2}})
         case _:
             pass
     metadata = _name_the_model if word == "meta" else None
-    return stream_text(MODEL, messages, tools=TOOLS, send_sources=True, message_metadata=metadata)
+    return stream_text(MODEL, messages, tools=tools, send_sources=True, message_metadata=metadata)
 
 
 def _name_the_model(part: Mapping[str, Any]) -> dict[str, Any] | None:

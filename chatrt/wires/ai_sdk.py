@@ -6,7 +6,7 @@ cursor: a resume replays the message under construction from its first part, the
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -15,18 +15,15 @@ import orjson
 from chatrt import codec
 from chatrt.errors import InvalidInputError
 from chatrt.runtime import Session
-from chatrt.stores.base import Record, Store
+from chatrt.stores.base import Appended, Record, Store
 from chatrt.ui import UIMessage, UIMessageChunk, rebuild_chunks
 from chatrt.wires.chunk_versions import Major, chunk_frame, trim_chunk
 from chatrt.wires.frames import DONE, data_frame, writes
-from chatrt.wires.log import is_busy, look_up_tail, reading
+from chatrt.wires.log import ask, is_busy, look_up_tail, reading
 
 Trigger = Literal["submit-message", "regenerate-message"]
 
 _TEXT = b'{"type":"text-'
-
-LOST_READER = "nobody was reading any more"
-"""The reason told when a turn is stopped because its reader went away and a new request came."""
 
 
 class StreamCutError(Exception):
@@ -120,34 +117,24 @@ def _named(messages: list[Any], message_id: str | None) -> Any:
 
 
 async def submit(session: Session, request: ChatRequest) -> tuple[int, Callable[[], None]]:
-    """Append what the client asks for; returns its inbox seq and what to call when its reader is gone.
-
-    The stock client's `stop()` only drops the connection. So somebody who asks for something new while the running
-    turn has no reader left wants an answer, not to wait: that turn is stopped first. With a reader attached the
-    agent's busy policy decides. Whoever asks counts as a reader from here on, before the answer begins.
+    """Append what the client asks for; returns its inbox seq and what to call when its reader is gone. See `ask`.
 
     Raises:
         InvalidMessageError: If the message is not acceptable.
         ForbiddenChangeError: If it changes what is the server's (D15).
         SessionClosedError: If the session is closed.
     """
-    running = session.running
-    unread = running is not None and session.outbox.readers == 0 and not request.is_continuation
-    detach = session.outbox.attach()
-    try:
-        if unread and running is not None:
-            await session.inbox.stop(in_seq=running.in_seq, reason=LOST_READER)
+
+    def append() -> Awaitable[Appended]:
         if request.trigger == "regenerate-message":
-            appended = await session.inbox.regenerate(request.message_id, client_data=request.client_data)
-        else:
-            appended = await session.inbox.send_message(
-                cast("UIMessage", request.message),
-                client_data=request.client_data,
-                message_id=None if request.is_continuation else request.message_id,
-            )
-    except BaseException:
-        detach()
-        raise
+            return session.inbox.regenerate(request.message_id, client_data=request.client_data)
+        return session.inbox.send_message(
+            cast("UIMessage", request.message),
+            client_data=request.client_data,
+            message_id=None if request.is_continuation else request.message_id,
+        )
+
+    appended, detach = await ask(session, append, is_new=not request.is_continuation)
     return appended.seq, detach
 
 

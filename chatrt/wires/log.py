@@ -1,13 +1,16 @@
-"""Reading a session's log: readers that are let go promptly, and whether anything is still to come."""
+"""Readers of a session's log: let go promptly, counted while they ask, and told whether anything is still to come."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import cast
 
 from chatrt.runtime import UNANSWERED, Position, Session
-from chatrt.stores.base import Record, Store
+from chatrt.stores.base import Appended, Record, Store
+
+LOST_READER = "nobody was reading any more"
+"""The reason told when a turn is stopped because its reader went away and a new request came."""
 
 
 def reading(
@@ -40,3 +43,29 @@ async def is_busy(session: Session, store: Store, position: Position) -> bool:
         return True
     waiting = await store.read_in(session.key, after=position.in_cursor)
     return any(record.kind not in UNANSWERED for record in waiting)
+
+
+async def ask(
+    session: Session, append: Callable[[], Awaitable[Appended]], *, is_new: bool
+) -> tuple[Appended, Callable[[], None]]:
+    """Append what a client asks for that reads the answer at once; returns what to call when it stops reading.
+
+    Clients stop by dropping the connection. So somebody who asks for something new while the running turn has no
+    reader left wants an answer, not to wait: that turn is stopped first. With a reader attached the agent's busy policy
+    decides. Whoever asks counts as a reader from here on, before the answer begins.
+
+    Args:
+        session: The session.
+        append: Appends; what it raises is raised.
+        is_new: Whether it asks for a new answer, rather than for one to go on.
+    """
+    running = session.running
+    unread = running is not None and session.outbox.readers == 0 and is_new
+    detach = session.outbox.attach()
+    try:
+        if unread and running is not None:
+            await session.inbox.stop(in_seq=running.in_seq, reason=LOST_READER)
+        return await append(), detach
+    except BaseException:
+        detach()
+        raise

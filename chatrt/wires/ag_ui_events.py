@@ -1,0 +1,445 @@
+"""The events of one AG-UI run, made of the chunks of one turn or several: what was begun is always ended.
+
+AG-UI clients verify the order of events and end a run at the first one out of order, so this file keeps account of what
+is open. Nearly all chunks are deltas of texts: their frames are cut out of the stored JSON, and shared by all readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Literal, cast
+
+import orjson
+from ag_ui.core import (
+    PROTOCOL_VERSION,
+    BaseEvent,
+    CustomEvent,
+    Interrupt,
+    Message,
+    ReasoningEndEvent,
+    ReasoningMessageEndEvent,
+    ReasoningMessageStartEvent,
+    ReasoningStartEvent,
+    RunAgentInput,
+    RunErrorEvent,
+    RunFinishedCancelledOutcome,
+    RunFinishedEvent,
+    RunFinishedInterruptOutcome,
+    RunFinishedOutcome,
+    RunFinishedSuccessOutcome,
+    RunStartedEvent,
+    StateSnapshotEvent,
+    StepFinishedEvent,
+    StepStartedEvent,
+    TextMessageEndEvent,
+    TextMessageStartEvent,
+    ToolCallEndEvent,
+    ToolCallResultEvent,
+    ToolCallStartEvent,
+)
+
+from chatrt.stores.base import Record
+from chatrt.ui import UIMessage
+from chatrt.ui.merge import INTERRUPTED
+from chatrt.ui.segments import INJECTED
+from chatrt.wires.ag_ui_messages import DENIED, STATE, Approval, Call, Names, Told, as_text, result_id, tell_whole
+from chatrt.wires.frames import data_frame, one_line
+
+FRAMES = "ag-ui"
+INTERRUPTED_TEXT = "The answer was interrupted."
+
+RESPONSE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"approved": {"type": "boolean"}, "reason": {"type": "string"}},
+    "required": ["approved"],
+}
+"""What answers an interrupt: the decision about a tool call."""
+
+_DELTA_HEADS = {
+    "text": b'data: {"type":"TEXT_MESSAGE_CONTENT","messageId":%b,"delta":',
+    "reasoning": b'data: {"type":"REASONING_MESSAGE_CONTENT","messageId":%b,"delta":',
+}
+_CALL_HEAD = b'data: {"type":"TOOL_CALL_ARGS","toolCallId":%b,"delta":'
+_TEXT_DELTA = b'{"type":"text-delta","id":'
+_REASONING_DELTA = b'{"type":"reasoning-delta","id":'
+_QUOTES = 12
+_DELTA_KEY = b',"delta":'
+_HIDDEN = frozenset({"type", "providerMetadata"})
+
+Block = Literal["text", "reasoning"]
+
+
+def frame(event: BaseEvent) -> bytes:
+    """Return an event as a frame."""
+    return data_frame(event.model_dump_json(by_alias=True).encode())
+
+
+class RunEvents:
+    """Turns chunks into frames and knows what is open; one for each reader of a run.
+
+    Args:
+        thread_id: The chat.
+        run_id: As the client named the run.
+        parent_run_id: What the client said it stems from.
+        modern: Whether the client declared a version of the protocol: earlier clients know fewer outcomes of a run.
+    """
+
+    def __init__(self, thread_id: str, run_id: str, *, parent_run_id: str | None = None, modern: bool = True) -> None:
+        self._thread_id = thread_id
+        self._run_id = run_id
+        self._parent_run_id = parent_run_id
+        self._modern = modern
+        self._told = Told(Names(""))
+        self._heads: dict[bytes, bytes] = {}  # of deltas, by the start of their chunk up to the delta
+        self._blocks: dict[tuple[Block, str], str] = {}  # open ones, and what they are called here
+        self._step: str | None = None
+        self._steps = 0
+        self._calls_of_step: list[str] = []
+        self._finish_reason: str | None = None
+
+    # --- the run
+
+    def start(self, messages: list[Message] | None = None) -> bytes:
+        """Return the frame that opens the run.
+
+        Args:
+            messages: What was asked, for readers who did not ask themselves.
+        """
+        asked = None
+        if messages is not None:
+            asked = RunAgentInput(thread_id=self._thread_id, run_id=self._run_id, messages=messages)
+        return frame(
+            RunStartedEvent(
+                thread_id=self._thread_id,
+                run_id=self._run_id,
+                protocol_version=PROTOCOL_VERSION,
+                parent_run_id=self._parent_run_id,
+                input=asked,
+            )
+        )
+
+    def begin_turn(self, message_id: str, base: UIMessage | None) -> Iterator[bytes]:
+        """Begin an answer, or go on with an earlier message; yields the ends of what is still open."""
+        yield from self.close()
+        self._told = Told(Names(message_id)) if base is None else tell_whole(base)
+        self._told.messages.clear()
+        self._calls_of_step = []
+        self._finish_reason = None
+
+    def end(self, status: str, error: dict[str, Any] | None = None, message_id: str | None = None) -> Iterator[bytes]:
+        """Yield the ends of what is open and the last event of the run.
+
+        Args:
+            status: Of the `turn-complete`.
+            error: Its error.
+            message_id: The answer.
+        """
+        yield from self.close()
+        match status:
+            case "failed":
+                error = error or {}
+                yield frame(RunErrorEvent(message=error.get("message", "An error occurred."), code=error.get("code")))
+            case "interrupted":
+                yield frame(RunErrorEvent(message=INTERRUPTED_TEXT, code="turn-interrupted"))
+            case _:
+                yield frame(
+                    RunFinishedEvent(
+                        thread_id=self._thread_id,
+                        run_id=self._run_id,
+                        result=self._result(status, message_id),
+                        outcome=self._outcome(status),
+                    )
+                )
+
+    def _result(self, status: str, message_id: str | None) -> dict[str, Any] | None:
+        if status not in ("completed", "injected") or message_id is None:
+            return None
+        result = {"messageId": message_id, "status": status}
+        return result if self._finish_reason is None else {**result, "finishReason": self._finish_reason}
+
+    def _outcome(self, status: str) -> RunFinishedOutcome | None:
+        if status in ("stopped", "withdrawn"):
+            return RunFinishedCancelledOutcome() if self._modern else None
+        if status == "completed" and self._told.approvals:
+            return RunFinishedInterruptOutcome(
+                interrupts=[self._interrupt(*item) for item in self._told.approvals.items()]
+            )
+        pending = self._told.pending_calls if status == "completed" and self._modern else []
+        return RunFinishedSuccessOutcome(pending_tool_call_ids=pending or None)
+
+    def _interrupt(self, approval_id: str, approval: Approval) -> Interrupt:
+        call = self._told.calls.get(approval.tool_call_id)
+        return Interrupt(
+            id=approval_id,
+            reason="tool_call",
+            message=approval.reason or f"Allow the call of {call.name if call else 'the tool'}?",
+            tool_call_id=approval.tool_call_id,
+            response_schema=RESPONSE_SCHEMA,
+        )
+
+    def close(self) -> Iterator[bytes]:
+        """Yield the ends of all that is open: texts, reasonings, calls whose input never came to its end, the step."""
+        for block, block_id in list(self._blocks):
+            yield from self._end_block(block, block_id)
+        for call_id, call in self._told.calls.items():
+            if not call.closed:
+                call.closed = True
+                yield frame(ToolCallEndEvent(tool_call_id=call_id))
+                # Such a call was never made and is gone from the history: no client may carry it out.
+                yield self._answer(call_id, call, INTERRUPTED, {"state": "output-error"})
+        yield from self._end_step()
+
+    # --- chunks
+
+    def record(self, record: Record) -> bytes:
+        """Return the frames of a chunk record, joined; empty if there are none."""
+        body = record.body
+        if body.startswith((_TEXT_DELTA, _REASONING_DELTA)):
+            kept = record.frames.get(FRAMES)
+            if kept is None:
+                kept = self._delta(body)
+                if kept:
+                    record.frames[FRAMES] = kept  # the same for all: names follow from the log alone
+            return kept
+        return self.chunk(orjson.loads(body))
+
+    def _delta(self, body: bytes) -> bytes:
+        # `{type, id, delta}` and nothing more: twelve quotes leave no room for another key, and without a quote of its
+        # own the delta ends where the chunk does. It is the same JSON in both protocols.
+        if body.count(b'"') == _QUOTES:
+            cut = body.index(_DELTA_KEY) + len(_DELTA_KEY)
+            head = self._heads.get(body[:cut])
+            return b"" if head is None else b"%b%b\n\n" % (head, one_line(body[cut:]))
+        return self.chunk(orjson.loads(body))
+
+    def chunk(self, chunk: dict[str, Any]) -> bytes:
+        """Return the frames of a chunk, joined."""
+        kind: str = chunk["type"]
+        handler = self._HANDLERS.get(kind)
+        if handler is not None:
+            return b"".join(handler(self, chunk))
+        if kind.startswith("data-"):
+            return b"".join(self._data(chunk))
+        return b""
+
+    # --- texts and reasonings
+
+    def _start_block(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        block = cast("Block", chunk["type"].partition("-")[0])
+        block_id: str = chunk["id"]
+        yield from self._end_block(block, block_id)
+        if block == "text":
+            name = self._told.names.assistant()
+            yield frame(TextMessageStartEvent(message_id=name, role="assistant"))
+        else:
+            name = self._told.names.reasoning()
+            yield frame(ReasoningStartEvent(message_id=name))
+            yield frame(ReasoningMessageStartEvent(message_id=name))
+        self._blocks[block, block_id] = name
+        self._heads[_start_of_delta(block, block_id)] = _DELTA_HEADS[block] % orjson.dumps(name)
+
+    def _block_delta(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        block = cast("Block", chunk["type"].partition("-")[0])
+        head = self._heads.get(_start_of_delta(block, chunk["id"]))
+        if head is not None:
+            yield b"%b%b}\n\n" % (head, one_line(orjson.dumps(chunk["delta"])))
+
+    def _end_of_block(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._end_block(cast("Block", chunk["type"].partition("-")[0]), chunk["id"])
+
+    def _end_block(self, block: Block, block_id: str) -> Iterator[bytes]:
+        name = self._blocks.pop((block, block_id), None)
+        if name is None:
+            return
+        self._heads.pop(_start_of_delta(block, block_id))
+        if block == "text":
+            yield frame(TextMessageEndEvent(message_id=name))
+        else:
+            yield frame(ReasoningMessageEndEvent(message_id=name))
+            yield frame(ReasoningEndEvent(message_id=name))
+
+    # --- steps
+
+    def _start_step(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        del chunk
+        yield from self._end_step()
+        self._told.names.focus = None
+        self._calls_of_step = []
+        self._steps += 1
+        self._step = f"step-{self._steps}"
+        yield frame(StepStartedEvent(step_name=self._step))
+
+    def _finish_step(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        del chunk
+        yield from self._end_step()
+
+    def _end_step(self) -> Iterator[bytes]:
+        if self._step is not None:
+            yield frame(StepFinishedEvent(step_name=self._step))
+            self._step = None
+
+    def _reset_step(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        """What was said in this step is taken back; there is no event for that, so a client is told by name."""
+        step, self._step = self._step, None
+        yield from self.close()
+        self._step = step
+        for call_id in self._calls_of_step:
+            call = self._told.calls[call_id]
+            if not call.answered:
+                yield self._answer(call_id, call, INTERRUPTED, {"state": "output-error"})
+        self._calls_of_step = []
+        self._told.names.focus = None
+        yield from self._custom(chunk)
+
+    # --- tool calls
+
+    def _start_input(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._open(chunk)
+
+    def _open(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        call_id: str = chunk["toolCallId"]
+        if call_id in self._told.calls:
+            return  # it was told; a second beginning changes what is stored, and nothing here
+        names = self._told.names
+        owner = names.focus or names.assistant()
+        elsewhere = chunk.get("providerExecuted") is True
+        self._told.calls[call_id] = Call(chunk["toolName"], closed=False, elsewhere=elsewhere)
+        self._calls_of_step.append(call_id)
+        yield frame(ToolCallStartEvent(tool_call_id=call_id, tool_call_name=chunk["toolName"], parent_message_id=owner))
+
+    def _input_delta(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        call = self._told.calls.get(chunk["toolCallId"])
+        if call is not None and not call.closed:
+            yield self._args(chunk["toolCallId"], call, chunk["inputTextDelta"])
+
+    def _input_available(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._open(chunk)
+        call_id: str = chunk["toolCallId"]
+        call = self._told.calls[call_id]
+        if call.closed:
+            return
+        if not call.said:
+            yield self._args(call_id, call, as_text_of_input(chunk.get("input")))
+        call.elsewhere = call.elsewhere or chunk.get("providerExecuted") is True
+        yield from self._close_call(call_id, call)
+
+    def _input_error(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._input_available(chunk)
+        yield from self._output_error(chunk)
+
+    def _args(self, call_id: str, call: Call, text: str) -> bytes:
+        call.said = True
+        return b"%b%b}\n\n" % (_CALL_HEAD % orjson.dumps(call_id), one_line(orjson.dumps(text)))
+
+    def _close_call(self, call_id: str, call: Call) -> Iterator[bytes]:
+        if not call.closed:
+            call.closed = True
+            yield frame(ToolCallEndEvent(tool_call_id=call_id))
+
+    def _output(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        if chunk.get("preliminary") is True:
+            yield from self._custom({**chunk, "type": "tool-output-preliminary"})
+        else:
+            yield from self._outcome_of_call(chunk, as_text(chunk.get("output")), None)
+
+    def _output_error(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._outcome_of_call(chunk, chunk["errorText"], {"state": "output-error"})
+
+    def _output_denied(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._outcome_of_call(chunk, DENIED, {"state": "output-denied"})
+
+    def _outcome_of_call(self, chunk: dict[str, Any], content: str, metadata: dict[str, Any] | None) -> Iterator[bytes]:
+        call_id: str = chunk["toolCallId"]
+        call = self._told.calls.get(call_id)
+        if call is None or call.answered:
+            return
+        yield from self._close_call(call_id, call)
+        yield self._answer(call_id, call, content, metadata)
+
+    def _answer(self, call_id: str, call: Call, content: str, metadata: dict[str, Any] | None) -> bytes:
+        call.answered = True
+        self._told.approvals = {
+            approval_id: approval
+            for approval_id, approval in self._told.approvals.items()
+            if approval.tool_call_id != call_id
+        }
+        return frame(
+            ToolCallResultEvent(
+                message_id=result_id(call_id), tool_call_id=call_id, content=content, role="tool", metadata=metadata
+            )
+        )
+
+    def _approval_request(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        if not chunk.get("isAutomatic"):
+            self._told.approvals[chunk["approvalId"]] = Approval(chunk["toolCallId"], chunk.get("reason"))
+        yield from ()
+
+    def _approval_response(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        approval = self._told.approvals.pop(chunk["approvalId"], None)
+        call = None if approval is None else self._told.calls.get(approval.tool_call_id)
+        if call is not None:
+            call.elsewhere = True
+        yield from ()
+
+    # --- all else
+
+    def _data(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        if chunk["type"] == STATE:
+            yield frame(StateSnapshotEvent(snapshot=chunk["data"]))
+            return
+        if chunk["type"] == INJECTED:
+            self._told.names.focus = None
+        yield from self._custom(chunk)
+
+    def _custom(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        yield custom_frame(chunk, self._told.names.message_id)
+
+    def _metadata(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        if chunk.get("messageMetadata") is not None:
+            yield from self._custom({"type": "message-metadata", "metadata": chunk["messageMetadata"]})
+
+    def _finish(self, chunk: dict[str, Any]) -> Iterator[bytes]:
+        self._finish_reason = chunk.get("finishReason", self._finish_reason)
+        yield from self._metadata(chunk)
+
+    _HANDLERS: ClassVar[dict[str, Callable[[RunEvents, dict[str, Any]], Iterator[bytes]]]] = {
+        "text-start": _start_block,
+        "text-delta": _block_delta,
+        "text-end": _end_of_block,
+        "reasoning-start": _start_block,
+        "reasoning-delta": _block_delta,
+        "reasoning-end": _end_of_block,
+        "start-step": _start_step,
+        "finish-step": _finish_step,
+        "reset-step": _reset_step,
+        "tool-input-start": _start_input,
+        "tool-input-delta": _input_delta,
+        "tool-input-available": _input_available,
+        "tool-input-error": _input_error,
+        "tool-output-available": _output,
+        "tool-output-error": _output_error,
+        "tool-output-denied": _output_denied,
+        "tool-approval-request": _approval_request,
+        "tool-approval-response": _approval_response,
+        "start": _metadata,
+        "message-metadata": _metadata,
+        "finish": _finish,
+        **dict.fromkeys(
+            ("source-url", "source-document", "file", "reasoning-file", "custom", "steering-message"), _custom
+        ),
+    }
+
+
+def custom_frame(chunk: dict[str, Any], message_id: str) -> bytes:
+    """Return the event of what AG-UI has no word for: its type as the name, its fields and its answer as the value."""
+    fields = {key: value for key, value in chunk.items() if key not in _HIDDEN}
+    return frame(CustomEvent(name=chunk["type"], value={"messageId": message_id, **fields}))
+
+
+def as_text_of_input(value: Any) -> str:
+    """Return an input as the JSON text that a model would have written."""
+    return orjson.dumps(value).decode()
+
+
+def _start_of_delta(block: Block, block_id: str) -> bytes:
+    return b'{"type":"%b-delta","id":%b,"delta":' % (block.encode(), orjson.dumps(block_id))
