@@ -18,9 +18,10 @@ from chatrt.errors import InvalidInputError
 from chatrt.runtime import Session, SessionState
 from chatrt.stores.base import Record, Store
 from chatrt.ui import UIMessage
-from chatrt.wires.ag_ui_events import RunEvents, custom_frame, frame
+from chatrt.wires.ag_ui_events import custom_frame, frame
 from chatrt.wires.ag_ui_input import RunRequest, settle
 from chatrt.wires.ag_ui_messages import STATE, to_messages
+from chatrt.wires.ag_ui_run import RunEvents
 from chatrt.wires.ai_sdk import StreamCutError
 from chatrt.wires.frames import writes
 from chatrt.wires.log import ask, is_busy, look_up_tail, reading

@@ -1,4 +1,4 @@
-"""The events of one AG-UI run, made of the chunks of one turn or several: what was begun is always ended.
+"""The AG-UI events of an answer, made of its chunks: what was begun is always ended.
 
 AG-UI clients verify the order of events and end a run at the first one out of order, so this file keeps account of what
 is open. Nearly all chunks are deltas of texts: their frames are cut out of the stored JSON, and shared by all readers.
@@ -11,23 +11,12 @@ from typing import Any, ClassVar, Literal, cast
 
 import orjson
 from ag_ui.core import (
-    PROTOCOL_VERSION,
     BaseEvent,
     CustomEvent,
-    Interrupt,
-    Message,
     ReasoningEndEvent,
     ReasoningMessageEndEvent,
     ReasoningMessageStartEvent,
     ReasoningStartEvent,
-    RunAgentInput,
-    RunErrorEvent,
-    RunFinishedCancelledOutcome,
-    RunFinishedEvent,
-    RunFinishedInterruptOutcome,
-    RunFinishedOutcome,
-    RunFinishedSuccessOutcome,
-    RunStartedEvent,
     StateSnapshotEvent,
     StepFinishedEvent,
     StepStartedEvent,
@@ -46,14 +35,6 @@ from chatrt.wires.ag_ui_messages import DENIED, STATE, Approval, Call, Names, To
 from chatrt.wires.frames import data_frame, one_line
 
 FRAMES = "ag-ui"
-INTERRUPTED_TEXT = "The answer was interrupted."
-
-RESPONSE_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"approved": {"type": "boolean"}, "reason": {"type": "string"}},
-    "required": ["approved"],
-}
-"""What answers an interrupt: the decision about a tool call."""
 
 _DELTA_HEADS = {
     "text": b'data: {"type":"TEXT_MESSAGE_CONTENT","messageId":%b,"delta":',
@@ -74,114 +55,36 @@ def frame(event: BaseEvent) -> bytes:
     return data_frame(event.model_dump_json(by_alias=True).encode())
 
 
-class RunEvents:
-    """Turns chunks into frames and knows what is open; one for each reader of a run.
+class AnswerEvents:
+    """Turns the chunks of answers into frames and knows what is open; one for each reader of a run.
 
-    Args:
-        thread_id: The chat.
-        run_id: As the client named the run.
-        parent_run_id: What the client said it stems from.
-        modern: Whether the client declared a version of the protocol: earlier clients know fewer outcomes of a run.
+    Attributes:
+        told: The answer at hand.
+        finish_reason: Of its last `finish`.
     """
 
-    def __init__(self, thread_id: str, run_id: str, *, parent_run_id: str | None = None, modern: bool = True) -> None:
-        self._thread_id = thread_id
-        self._run_id = run_id
-        self._parent_run_id = parent_run_id
-        self._modern = modern
-        self._told = Told(Names(""))
+    def __init__(self) -> None:
+        self.told = Told(Names(""))
+        self.finish_reason: str | None = None
         self._heads: dict[bytes, bytes] = {}  # of deltas, by the start of their chunk up to the delta
         self._blocks: dict[tuple[Block, str], str] = {}  # open ones, and what they are called here
         self._step: str | None = None
         self._steps = 0
         self._calls_of_step: list[str] = []
-        self._finish_reason: str | None = None
 
-    # --- the run
-
-    def start(self, messages: list[Message] | None = None) -> bytes:
-        """Return the frame that opens the run.
-
-        Args:
-            messages: What was asked, for readers who did not ask themselves.
-        """
-        asked = None
-        if messages is not None:
-            asked = RunAgentInput(thread_id=self._thread_id, run_id=self._run_id, messages=messages)
-        return frame(
-            RunStartedEvent(
-                thread_id=self._thread_id,
-                run_id=self._run_id,
-                protocol_version=PROTOCOL_VERSION,
-                parent_run_id=self._parent_run_id,
-                input=asked,
-            )
-        )
-
-    def begin_turn(self, message_id: str, base: UIMessage | None) -> Iterator[bytes]:
+    def begin(self, message_id: str, base: UIMessage | None) -> Iterator[bytes]:
         """Begin an answer, or go on with an earlier message; yields the ends of what is still open."""
         yield from self.close()
-        self._told = Told(Names(message_id)) if base is None else tell_whole(base)
-        self._told.messages.clear()
+        self.told = Told(Names(message_id)) if base is None else tell_whole(base)
+        self.told.messages.clear()
         self._calls_of_step = []
-        self._finish_reason = None
-
-    def end(self, status: str, error: dict[str, Any] | None = None, message_id: str | None = None) -> Iterator[bytes]:
-        """Yield the ends of what is open and the last event of the run.
-
-        Args:
-            status: Of the `turn-complete`.
-            error: Its error.
-            message_id: The answer.
-        """
-        yield from self.close()
-        match status:
-            case "failed":
-                error = error or {}
-                yield frame(RunErrorEvent(message=error.get("message", "An error occurred."), code=error.get("code")))
-            case "interrupted":
-                yield frame(RunErrorEvent(message=INTERRUPTED_TEXT, code="turn-interrupted"))
-            case _:
-                yield frame(
-                    RunFinishedEvent(
-                        thread_id=self._thread_id,
-                        run_id=self._run_id,
-                        result=self._result(status, message_id),
-                        outcome=self._outcome(status),
-                    )
-                )
-
-    def _result(self, status: str, message_id: str | None) -> dict[str, Any] | None:
-        if status not in ("completed", "injected") or message_id is None:
-            return None
-        result = {"messageId": message_id, "status": status}
-        return result if self._finish_reason is None else {**result, "finishReason": self._finish_reason}
-
-    def _outcome(self, status: str) -> RunFinishedOutcome | None:
-        if status in ("stopped", "withdrawn"):
-            return RunFinishedCancelledOutcome() if self._modern else None
-        if status == "completed" and self._told.approvals:
-            return RunFinishedInterruptOutcome(
-                interrupts=[self._interrupt(*item) for item in self._told.approvals.items()]
-            )
-        pending = self._told.pending_calls if status == "completed" and self._modern else []
-        return RunFinishedSuccessOutcome(pending_tool_call_ids=pending or None)
-
-    def _interrupt(self, approval_id: str, approval: Approval) -> Interrupt:
-        call = self._told.calls.get(approval.tool_call_id)
-        return Interrupt(
-            id=approval_id,
-            reason="tool_call",
-            message=approval.reason or f"Allow the call of {call.name if call else 'the tool'}?",
-            tool_call_id=approval.tool_call_id,
-            response_schema=RESPONSE_SCHEMA,
-        )
+        self.finish_reason = None
 
     def close(self) -> Iterator[bytes]:
         """Yield the ends of all that is open: texts, reasonings, calls whose input never came to its end, the step."""
         for block, block_id in list(self._blocks):
             yield from self._end_block(block, block_id)
-        for call_id, call in self._told.calls.items():
+        for call_id, call in self.told.calls.items():
             if not call.closed:
                 call.closed = True
                 yield frame(ToolCallEndEvent(tool_call_id=call_id))
@@ -229,10 +132,10 @@ class RunEvents:
         block_id: str = chunk["id"]
         yield from self._end_block(block, block_id)
         if block == "text":
-            name = self._told.names.assistant()
+            name = self.told.names.assistant()
             yield frame(TextMessageStartEvent(message_id=name, role="assistant"))
         else:
-            name = self._told.names.reasoning()
+            name = self.told.names.reasoning()
             yield frame(ReasoningStartEvent(message_id=name))
             yield frame(ReasoningMessageStartEvent(message_id=name))
         self._blocks[block, block_id] = name
@@ -263,7 +166,7 @@ class RunEvents:
     def _start_step(self, chunk: dict[str, Any]) -> Iterator[bytes]:
         del chunk
         yield from self._end_step()
-        self._told.names.focus = None
+        self.told.names.focus = None
         self._calls_of_step = []
         self._steps += 1
         self._step = f"step-{self._steps}"
@@ -284,11 +187,11 @@ class RunEvents:
         yield from self.close()
         self._step = step
         for call_id in self._calls_of_step:
-            call = self._told.calls[call_id]
+            call = self.told.calls[call_id]
             if not call.answered:
                 yield self._answer(call_id, call, INTERRUPTED, {"state": "output-error"})
         self._calls_of_step = []
-        self._told.names.focus = None
+        self.told.names.focus = None
         yield from self._custom(chunk)
 
     # --- tool calls
@@ -298,24 +201,24 @@ class RunEvents:
 
     def _open(self, chunk: dict[str, Any]) -> Iterator[bytes]:
         call_id: str = chunk["toolCallId"]
-        if call_id in self._told.calls:
+        if call_id in self.told.calls:
             return  # it was told; a second beginning changes what is stored, and nothing here
-        names = self._told.names
+        names = self.told.names
         owner = names.focus or names.assistant()
         elsewhere = chunk.get("providerExecuted") is True
-        self._told.calls[call_id] = Call(chunk["toolName"], closed=False, elsewhere=elsewhere)
+        self.told.calls[call_id] = Call(chunk["toolName"], closed=False, elsewhere=elsewhere)
         self._calls_of_step.append(call_id)
         yield frame(ToolCallStartEvent(tool_call_id=call_id, tool_call_name=chunk["toolName"], parent_message_id=owner))
 
     def _input_delta(self, chunk: dict[str, Any]) -> Iterator[bytes]:
-        call = self._told.calls.get(chunk["toolCallId"])
+        call = self.told.calls.get(chunk["toolCallId"])
         if call is not None and not call.closed:
             yield self._args(chunk["toolCallId"], call, chunk["inputTextDelta"])
 
     def _input_available(self, chunk: dict[str, Any]) -> Iterator[bytes]:
         yield from self._open(chunk)
         call_id: str = chunk["toolCallId"]
-        call = self._told.calls[call_id]
+        call = self.told.calls[call_id]
         if call.closed:
             return
         if not call.said:
@@ -350,7 +253,7 @@ class RunEvents:
 
     def _outcome_of_call(self, chunk: dict[str, Any], content: str, metadata: dict[str, Any] | None) -> Iterator[bytes]:
         call_id: str = chunk["toolCallId"]
-        call = self._told.calls.get(call_id)
+        call = self.told.calls.get(call_id)
         if call is None or call.answered:
             return
         yield from self._close_call(call_id, call)
@@ -358,9 +261,9 @@ class RunEvents:
 
     def _answer(self, call_id: str, call: Call, content: str, metadata: dict[str, Any] | None) -> bytes:
         call.answered = True
-        self._told.approvals = {
+        self.told.approvals = {
             approval_id: approval
-            for approval_id, approval in self._told.approvals.items()
+            for approval_id, approval in self.told.approvals.items()
             if approval.tool_call_id != call_id
         }
         return frame(
@@ -371,12 +274,12 @@ class RunEvents:
 
     def _approval_request(self, chunk: dict[str, Any]) -> Iterator[bytes]:
         if not chunk.get("isAutomatic"):
-            self._told.approvals[chunk["approvalId"]] = Approval(chunk["toolCallId"], chunk.get("reason"))
+            self.told.approvals[chunk["approvalId"]] = Approval(chunk["toolCallId"], chunk.get("reason"))
         yield from ()
 
     def _approval_response(self, chunk: dict[str, Any]) -> Iterator[bytes]:
-        approval = self._told.approvals.pop(chunk["approvalId"], None)
-        call = None if approval is None else self._told.calls.get(approval.tool_call_id)
+        approval = self.told.approvals.pop(chunk["approvalId"], None)
+        call = None if approval is None else self.told.calls.get(approval.tool_call_id)
         if call is not None:
             call.elsewhere = True
         yield from ()
@@ -388,21 +291,21 @@ class RunEvents:
             yield frame(StateSnapshotEvent(snapshot=chunk["data"]))
             return
         if chunk["type"] == INJECTED:
-            self._told.names.focus = None
+            self.told.names.focus = None
         yield from self._custom(chunk)
 
     def _custom(self, chunk: dict[str, Any]) -> Iterator[bytes]:
-        yield custom_frame(chunk, self._told.names.message_id)
+        yield custom_frame(chunk, self.told.names.message_id)
 
     def _metadata(self, chunk: dict[str, Any]) -> Iterator[bytes]:
         if chunk.get("messageMetadata") is not None:
             yield from self._custom({"type": "message-metadata", "metadata": chunk["messageMetadata"]})
 
     def _finish(self, chunk: dict[str, Any]) -> Iterator[bytes]:
-        self._finish_reason = chunk.get("finishReason", self._finish_reason)
+        self.finish_reason = chunk.get("finishReason", self.finish_reason)
         yield from self._metadata(chunk)
 
-    _HANDLERS: ClassVar[dict[str, Callable[[RunEvents, dict[str, Any]], Iterator[bytes]]]] = {
+    _HANDLERS: ClassVar[dict[str, Callable[[AnswerEvents, dict[str, Any]], Iterator[bytes]]]] = {
         "text-start": _start_block,
         "text-delta": _block_delta,
         "text-end": _end_of_block,

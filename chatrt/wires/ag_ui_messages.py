@@ -148,7 +148,7 @@ def tell_whole(message: UIMessage) -> Told:
         if not isinstance(segment, ModelRows) and segment["role"] == "assistant":
             piece = tell(segment, names)
             whole.messages += piece.messages
-            whole.calls |= piece.calls
+            whole.calls |= {call_id: call for call_id, call in piece.calls.items() if call.closed}
             whole.approvals |= piece.approvals
     return whole
 
