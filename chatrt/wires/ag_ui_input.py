@@ -331,8 +331,25 @@ def _checked(model: type[_Model], value: Any, path: str) -> _Model:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = "".join(f"/{step}" for step in first["loc"] if isinstance(step, int) or step[:1].islower())
+        place = _place(value, first["loc"], missing=first["type"] == "missing")
         raise InvalidInputError(first["msg"], path=f"{path}{place}") from None
+
+
+def _place(value: Any, steps: Sequence[int | str], *, missing: bool) -> str:
+    """Return the way to an error, without the names by which pydantic tells which of several shapes it tried."""
+    place = ""
+    for number, step in enumerate(steps, 1):
+        match value, step:
+            case dict(), str() if step in value:
+                value = cast("dict[str, Any]", value)[step]
+            case list(), int() if step < len(cast("list[Any]", value)):
+                value = cast("list[Any]", value)[step]
+            case _ if missing and number == len(steps):
+                pass
+            case _:
+                continue
+        place += f"/{step}"
+    return place
 
 
 def _list_of(model: type[_Model], fields: dict[str, Any], key: str) -> Iterator[tuple[_Model, str]]:
