@@ -11,6 +11,8 @@ const API = `${base}/api/ag-ui/playbook`;
 const warnings = [];
 console.warn = (...words) => warnings.push(words.join(" "));
 console.error = () => {};
+// When a connection breaks, the client's own clean-up rejects where nobody waits; a page would only log it.
+process.on("unhandledRejection", () => {});
 
 /** HttpAgent with the one thing it leaves to subclasses: where a thread is connected to. */
 class ChatrtAgent extends HttpAgent {

@@ -295,9 +295,11 @@ async def test_a_new_message_stops_a_turn_that_nobody_reads(kit):
 async def test_who_connects_is_told_what_waits_as_runs_of_its_own(kit):
     """Each with the message that it answers."""
     async with open_run(kit.http, "c1", "hold gate") as first:
-        await Feed(first).until("before")
+        reading = Feed(first)  # kept: a reader that is dropped closes its connection
+        await reading.until("before")
         async with open_run(kit.http, "c1", "echo second", run="r2") as second:
-            await Feed(second).until("RUN_STARTED")
+            reading_too = Feed(second)
+            await reading_too.until("RUN_STARTED")
             async with kit.http.stream("GET", "/api/ag-ui/kit/c1/connect") as response:
                 feed = Feed(response)
                 told = await feed.until("before")
@@ -312,7 +314,8 @@ async def test_who_connects_is_told_what_waits_as_runs_of_its_own(kit):
 async def test_transient_data_of_the_past_are_not_told_again(kit):
     """What lasts is, and what comes now."""
     async with open_run(kit.http, "c1", "note gate") as response:
-        await Feed(response).until("step")
+        reading = Feed(response)
+        await reading.until("step")
         async with kit.http.stream("GET", "/api/ag-ui/kit/c1/connect") as other:
             feed = Feed(other)
             told = await feed.until("data-status")
@@ -371,7 +374,8 @@ async def test_a_busy_agent_may_refuse(make_kit):
     """Before anything is stored."""
     kit = await make_kit(agent={"when_busy": "reject"})
     async with open_run(kit.http, "c1", "hold gate") as response:
-        await Feed(response).until("before")
+        feed = Feed(response)
+        await feed.until("before")
         refused = await kit.http.post("/api/ag-ui/kit", json=run_input("c1", said("echo x"), run="r2"))
         kit.gates["gate"].set()
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "session-busy")
