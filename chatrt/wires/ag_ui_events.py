@@ -96,15 +96,16 @@ class AnswerEvents:
 
     def record(self, record: Record) -> bytes:
         """Return the frames of a chunk record, joined; empty if there are none."""
-        body = record.body
-        if body.startswith((_TEXT_DELTA, _REASONING_DELTA)):
-            kept = record.frames.get(FRAMES)
-            if kept is None:
-                kept = self._delta(body)
-                if kept:
-                    record.frames[FRAMES] = kept  # the same for all: names follow from the log alone
+        kept = record.frames.get(FRAMES)
+        if kept is not None:
             return kept
-        return self.chunk(orjson.loads(body))
+        body = record.body
+        if not body.startswith((_TEXT_DELTA, _REASONING_DELTA)):
+            return self.chunk(orjson.loads(body))
+        told = self._delta(body)
+        if told:
+            record.frames[FRAMES] = told  # the same for all: names follow from the log alone
+        return told
 
     def _delta(self, body: bytes) -> bytes:
         # `{type, id, delta}` and nothing more: twelve quotes leave no room for another key, and without a quote of its
