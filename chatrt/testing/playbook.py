@@ -171,7 +171,7 @@ def _tool(prompt: Prompt) -> Parts:
 def _call_frontend(prompt: Prompt) -> Parts:
     if prompt.output is None:
         name, _, written = prompt.rest.partition(" ")
-        return call(tool_call(name, json.loads(written or "{}"), id=_ids.new("call"), deltas=2))
+        return _call(name, _arguments(written or "{}"))
     return call(text(f"answer: {prompt.output_text()}"))
 
 
@@ -249,6 +249,13 @@ async def _slow_words(count: float, pause: float) -> AsyncIterator[ModelPart]:
         yield {"type": "text-delta", "id": "text", "delta": f"w{number} "}
     yield {"type": "text-end", "id": "text"}
     yield finish()[0]
+
+
+def _arguments(written: str) -> dict[str, Any]:
+    try:
+        return json.loads(written)
+    except ValueError:
+        raise PublicError(f"{written!r} is no JSON") from None
 
 
 def _number(written: str) -> int | float:

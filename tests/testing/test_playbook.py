@@ -244,3 +244,16 @@ def test_import_leaves_no_trace(tmp_path):
     )
     assert done.stdout.strip() == "ChatAgent('playbook')"
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_call_needs_a_tool_that_was_brought_along(chat):
+    """`call T X` calls a frontend tool; one that nobody brought is told to the model as missing."""
+    chunks = await ask(chat, 'call paint {"color": "red"}')
+    (failed,) = [chunk for chunk in chunks if chunk["type"] == "tool-input-error"]
+    assert (failed["toolName"], failed["input"]) == ("paint", {"color": "red"})
+
+
+async def test_state(chat):
+    """`state` shares a state, and then another one in its place."""
+    shared = [chunk["data"] for chunk in await ask(chat, "state") if chunk["type"] == "data-state"]
+    assert shared == [{"step": 1}, {"step": 2}]
