@@ -68,12 +68,16 @@ def mcp_tools(
         name=name or name_of(server),
         select=select or (lambda _: True),
         needs_approval=needs_approval,
-        effect=effect,
+        effect=effect if callable(effect) else _always(effect),
         headers=dict(headers or {}),
         connect_timeout=connect_timeout,
         call_timeout=call_timeout,
         clock=clock or SystemClock(),
     )
+
+
+def _always(effect: Effect) -> Callable[[MCPTool], Effect]:
+    return lambda _definition: effect
 
 
 class MCPTools(Sequence[Tool]):
@@ -99,7 +103,7 @@ class MCPTools(Sequence[Tool]):
         name: str,
         select: Callable[[MCPTool], bool],
         needs_approval: bool | Callable[[MCPTool], NeedsApproval],
-        effect: Effect | Callable[[MCPTool], Effect],
+        effect: Callable[[MCPTool], Effect],
         headers: dict[str, str],
         connect_timeout: float,
         call_timeout: float,
@@ -263,14 +267,13 @@ class MCPTools(Sequence[Tool]):
             return await self._call(definition.name, arguments)
 
         asks = self._needs_approval
-        effect: Effect = self._effect(definition) if callable(self._effect) else self._effect
         return Tool.from_schema(
             name,
             definition.description or definition.title or "",
             definition.input_schema,
             execute,
             needs_approval=asks(definition) if callable(asks) else asks,
-            effect=effect,
+            effect=self._effect(definition),
             to_model_output=to_model_output,
             dynamic=True,
         )
