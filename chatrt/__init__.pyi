@@ -1,6 +1,7 @@
 # The types of the names that `import chatrt` gives.
 
 from chatrt.agent import ChatAgent
+from chatrt.attachments import Attachments
 from chatrt.client import AgentChat, agent_tool, sub_agent
 from chatrt.compaction import CompactEvent, Compaction, CompactionLayer, CompactResult, SummarizedEvent
 from chatrt.errors import ChatrtError, PublicError, ToolError
@@ -22,6 +23,7 @@ from chatrt.events import (
     TurnStartEvent,
     ValidateMessagesEvent,
 )
+from chatrt.file_urls import FileURLs
 from chatrt.generate import TextStream, has_tool_call, step_count_is, stream_text, summarize_with
 from chatrt.history import History
 from chatrt.mcp import MCPTools, mcp_server, mcp_tools
@@ -32,7 +34,7 @@ from chatrt.prompt_cache import cache_control, cache_last_message, cache_last_to
 from chatrt.run_control import RunControl, current_run
 from chatrt.run_locals import Local, local, local_values
 from chatrt.runtime import Session, SessionManager, session_writer
-from chatrt.server import HeadStartRequest, create_app, start_head_start
+from chatrt.server import Delivery, HeadStartRequest, Webhook, WebhookEvent, create_app, start_head_start
 from chatrt.serving import ServedSession, ServedTurn
 from chatrt.skills import Skill, load_skills, skill_tools, skills_preamble
 from chatrt.tool_call import current_tool
@@ -45,6 +47,7 @@ __version__: str
 __all__ = [
     "ActionEvent",
     "AgentChat",
+    "Attachments",
     "BeforeTurnCompleteEvent",
     "BootEvent",
     "ChatAgent",
@@ -55,6 +58,8 @@ __all__ = [
     "CompactedEvent",
     "Compaction",
     "CompactionLayer",
+    "Delivery",
+    "FileURLs",
     "FunctionModel",
     "HeadStartRequest",
     "History",
@@ -97,6 +102,8 @@ __all__ = [
     "UIMessageChunk",
     "Usage",
     "ValidateMessagesEvent",
+    "Webhook",
+    "WebhookEvent",
     "__version__",
     "agent_tool",
     "cache_control",

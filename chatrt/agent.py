@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from chatrt.compaction import Compaction
 from chatrt.errors import InvalidActionError, InvalidClientDataError, InvalidInputError, UsageError
+from chatrt.file_urls import LET_IN, FileURLs
 from chatrt.hooks import (
     Hooks,
     HydrateMessages,
@@ -72,6 +73,8 @@ class ChatAgent:
         unknown_outcome: What becomes of an answer whose run died while a tool ran that is neither pure nor idempotent:
             `close`, the answer ends there, as interrupted; `tell`, the model reads that the outcome of the call is
             unknown, and goes on (D33).
+        file_urls: Which URLs the file parts of user messages may have: the chat's own files, and `data:` URLs, unless
+            hosts are named.
         on_error: Chooses the text that people read for an exception; by default they read a fixed text and an id (D11).
 
     Raises:
@@ -100,6 +103,7 @@ class ChatAgent:
         max_turns: int = 100,
         head_start_timeout: float = 60.0,
         unknown_outcome: UnknownOutcome = "close",
+        file_urls: FileURLs = LET_IN,
         on_boot: OnBoot | None = None,
         on_recovery_boot: OnRecoveryBoot | None = None,
         on_preload: OnPreload | None = None,
@@ -142,6 +146,7 @@ class ChatAgent:
         self.max_turns = max_turns
         self.head_start_timeout = head_start_timeout
         self.unknown_outcome: UnknownOutcome = unknown_outcome
+        self.file_urls = file_urls
         self.hooks = Hooks(
             run=run,
             serve=serve,

@@ -14,11 +14,16 @@
     |   +-- UnsupportedTypeError    unsupported-type      415
     |   +-- RequestTimeoutError     request-timeout       408
     |   +-- MethodNotAllowedError   method-not-allowed    405
+    |   +-- InvalidAttachmentError  invalid-attachment    422  a file that is empty, cut short, or not the announced one
+    |   +-- AttachmentLimitError    too-many-attachments  413  the chat holds as many files, or bytes of them, as it may
+    |   +-- URLNotAllowedError      url-not-allowed       422  a file part has a URL that is not let in
+    |   +-- UnsatisfiableRangeError invalid-range         416
     +-- NotFoundError               not-found             404
     |   +-- AgentNotFoundError      agent-not-found       404
     |   +-- SessionNotFoundError    session-not-found     404
     |   +-- MessageNotFoundError    message-not-found     404
     |   +-- CursorAheadError        cursor-ahead          404
+    |   +-- AttachmentNotFoundError attachment-not-found  404
     +-- ConflictError               conflict              409
     |   +-- SessionClosedError      session-closed        409
     |   +-- SessionBusyError        session-busy          409
@@ -28,6 +33,8 @@
     |   +-- SubAgentTakenError      sub-agent-taken       409  the chat id of a sub-agent is somebody else's
     +-- UnauthorizedError           unauthorized          401
     |   +-- InvalidTokenError       invalid-token         401
+    +-- InvalidSignatureError       invalid-signature     401  a webhook that its sender did not sign, or long ago
+    +-- WebhookFailedError          webhook-failed        500  an event was not taken in; its sender tries again
     +-- ForbiddenError              forbidden             403
     +-- ShuttingDownError           shutting-down         503
     +-- StoreError                  store-error           503
@@ -160,7 +167,7 @@ class TooLargeError(InvalidInputError):
 
 
 class UnsupportedTypeError(InvalidInputError):
-    """The body is not `application/json`."""
+    """The body is of a type that is not taken here, or is not of the type that it is declared as."""
 
     code = "unsupported-type"
     status = 415
@@ -179,6 +186,42 @@ class MethodNotAllowedError(InvalidInputError):
 
     code = "method-not-allowed"
     status = 405
+
+
+class InvalidAttachmentError(InvalidInputError):
+    """A file is empty, was cut short, or is not the one that was announced."""
+
+    code = "invalid-attachment"
+    status = 422
+
+
+class AttachmentLimitError(InvalidInputError):
+    """The session holds as many files, or as many bytes of them, as it may."""
+
+    code = "too-many-attachments"
+    status = 413
+
+
+class URLNotAllowedError(InvalidInputError):
+    """A file part has a URL that the agent does not let in."""
+
+    code = "url-not-allowed"
+    status = 422
+
+
+class UnsatisfiableRangeError(InvalidInputError):
+    """The wanted bytes lie behind the end of the file.
+
+    Attributes:
+        size: How many bytes the file has.
+    """
+
+    code = "invalid-range"
+    status = 416
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the file has {size} bytes", path="range")
+        self.size = size
 
 
 # --- what is not there ----------------------------------------------------------------------------------------------
@@ -219,6 +262,16 @@ class MessageNotFoundError(NotFoundError):
     def __init__(self, message_id: str) -> None:
         super().__init__(f"no message {message_id!r} in the history")
         self.message_id = message_id
+
+
+class AttachmentNotFoundError(NotFoundError):
+    """The session has no file of that id, or not yet."""
+
+    code = "attachment-not-found"
+
+    def __init__(self, attachment_id: str) -> None:
+        super().__init__(f"no attachment {attachment_id!r}")
+        self.attachment_id = attachment_id
 
 
 class CursorAheadError(NotFoundError):
@@ -325,6 +378,28 @@ class InvalidTokenError(UnauthorizedError):
 
     def __init__(self, reason: str = "the token is not valid") -> None:
         super().__init__(reason)
+
+
+class InvalidSignatureError(ChatrtError):
+    """A webhook was not signed by its sender, or too long ago; which of these is not told."""
+
+    code = "invalid-signature"
+    status = 401
+
+    def __init__(self, reason: str = "the signature is not valid") -> None:
+        super().__init__(reason)
+
+
+class WebhookFailedError(ChatrtError):
+    """What the application does with the events of a webhook failed; the sender is to try again."""
+
+    code = "webhook-failed"
+    status = 500
+    retryable = True
+
+    def __init__(self, webhook: str, reason: str) -> None:
+        super().__init__(f"webhook {webhook!r}: {reason}")
+        self.webhook = webhook
 
 
 class ForbiddenError(ChatrtError):

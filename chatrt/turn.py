@@ -76,6 +76,28 @@ class ResponseWriter(Protocol):
         ...
 
 
+class TurnFiles(Protocol):
+    """The files that were attached to the chat of a turn."""
+
+    async def read(self, file: str | Mapping[str, Any]) -> bytes:
+        """Return the bytes of a file.
+
+        Args:
+            file: A file part of a message, its URL, or the file's id.
+
+        Raises:
+            AttachmentNotFoundError: If the chat has no such file.
+        """
+        ...
+
+    async def fill(self, messages: Sequence[ModelMessage]) -> list[ModelMessage]:
+        """Return model messages with the files that they name: their bytes, links, or notes.
+
+        `stream_text` does this by itself; it is for code that asks a model in another way.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PipeResult:
     """How a stream ended that was piped into an answer.
@@ -114,6 +136,7 @@ class Turn(Generic[ClientDataT]):
         total_usage: Of the whole session so far (D10).
         control: The run that serves the turn.
         attempt: 1, and more when a run died in the middle of the answer and this one goes on with it.
+        files: The files that were attached to the chat.
         asks: What the turn asks of other sessions; the runtime's own.
     """
 
@@ -136,6 +159,7 @@ class Turn(Generic[ClientDataT]):
     convert: Callable[[], list[ModelMessage]] = field(repr=False)
     stop_signal: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     asks: Any = field(default=None, repr=False)
+    files: TurnFiles | None = field(default=None, repr=False)
 
     @cached_property
     def messages(self) -> list[ModelMessage]:

@@ -15,15 +15,19 @@ import httpx
 import pytest
 
 from chatrt import codec, errors
+from chatrt.attachments import Attachments
 from chatrt.errors import ChatrtError, InvalidInputError, PublicError
+from chatrt.file_urls import FileURLs
 from chatrt.ids import CountingIds
-from chatrt.server import Limits, create_app
+from chatrt.server import Delivery, Limits, Webhook, WebhookEvent, create_app
 from chatrt.server.auth import MAX_TOKEN_LENGTH
 from chatrt.server.errors import INTERNAL, MESSAGES
 from chatrt.server.limits import MAX_CHAT_ID, MAX_SECONDS_PER_TOKEN
+from chatrt.server.links import MAX_LINK_SECONDS
 from chatrt.testing.playbook import playbook
 
 PAGE = (Path(__file__).parent.parent / "protocol.md").read_text(encoding="utf-8")
+WEBHOOK_SECRET = "the-webhook-secret-of-this-page"
 SECRET_KEY = "the-secret-key-of-this-page"
 CLIENT_SIDE = (errors.RemoteError, errors.TurnFailedError, errors.UsageError, errors.StoreLockedError)
 
@@ -158,7 +162,7 @@ async def run(exchange: Exchange, http: httpx.AsyncClient, names: Names) -> None
     if exchange.body:
         headers.setdefault("content-type", "application/json")
     response = await http.request(
-        exchange.method, exchange.path, headers=headers, content=names.fill(exchange.body).encode()
+        exchange.method, names.fill(exchange.path), headers=headers, content=names.fill(exchange.body).encode()
     )
     assert response.status_code == exchange.status, f"{where}: {response.text}"
     for name, value in exchange.expected_headers.items():
@@ -173,12 +177,19 @@ async def run(exchange: Exchange, http: httpx.AsyncClient, names: Names) -> None
 
 # --- the tests
 
+
+def to_issue(event: WebhookEvent) -> Delivery:
+    issue = event.json["issue"]
+    return Delivery(chat_id=f"issue {issue['number']}", agent="playbook", message=issue["title"])
+
+
 TRANSCRIPTS = list(read_page())
 
 
 async def test_the_transcripts_are_what_happens(serve):
     """Every transcript, in the order of the page, against a real server."""
-    no_key = await serve(create_app(playbook, store="memory://", ids=CountingIds()))
+    issues = Webhook("issues", scheme="github", secret=WEBHOOK_SECRET, to=to_issue)
+    no_key = await serve(create_app(playbook, store="memory://", ids=CountingIds(), webhooks=[issues]))
     with_key = await serve(create_app(playbook, store="memory://", ids=CountingIds(), secret_key=SECRET_KEY))
     names = Names()
     assert len(TRANSCRIPTS) > 8
@@ -237,6 +248,13 @@ def test_the_limits_are_those_of_the_code():
     assert (limits.bytes, limits.depth, limits.nodes) == (2**20, 64, 10_000) == _sizes(codec.Limits())
     assert "1 MiB, 64 levels deep, 10,000 values" in section
     assert (limits.body_seconds, limits.send_seconds, limits.stream_seconds) == (30, 30, 1800)
+    files = Attachments()
+    assert (files.max_bytes, files.max_count, files.max_total) == (20 * 2**20, 100, 200 * 2**20)
+    assert (files.model_bytes, files.prompt_bytes, files.upload_seconds) == (10 * 2**20, 30 * 2**20, 600)
+    assert (files.link_seconds, MAX_LINK_SECONDS, FileURLs().data_bytes) == (300, 3600, 2**20)
+    assert ", ".join(f"`{media_type}`" for media_type in files.types) in section
+    webhook = Webhook("w", scheme="github", secret="s", to=to_issue)
+    assert (webhook.max_bytes, webhook.tolerance) == (2**20, 300)
     assert (MAX_CHAT_ID, MAX_TOKEN_LENGTH, MAX_SECONDS_PER_TOKEN) == (256, 4096, 86_400)
 
 

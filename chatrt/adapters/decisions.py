@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from chatrt.generate.files import with_files
 from chatrt.turn import Turn
 from chatrt.ui import ModelMessage, UIMessage, convert_to_model_messages, repair_model_messages
 
@@ -39,6 +40,12 @@ def read_prompt(conversation: Turn[Any] | Sequence[ModelMessage] | Sequence[UIMe
     decisions = _decisions(rows)
     plain = [_plain(row, {}) for row in rows[:-1]] + [_plain(row, decisions) for row in rows[-1:]]
     return Prompt(rows=[row for row in plain if row is not None], decisions=decisions)
+
+
+async def read_prompt_with_files(conversation: Turn[Any] | Sequence[ModelMessage] | Sequence[UIMessage]) -> Prompt:
+    """Read a conversation as `read_prompt` does, and put in the files of the chat that it names."""
+    prompt = read_prompt(conversation)
+    return replace(prompt, rows=await with_files(prompt.rows))
 
 
 def content_of(row: ModelMessage) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, TypeVar
 
 from chatrt import errors
-from chatrt.adapters.decisions import Prompt, read_prompt
+from chatrt.adapters.decisions import Prompt, read_prompt_with_files
 from chatrt.adapters.missing import missing_extra
 from chatrt.adapters.stream import AgentStream
 from chatrt.generate.metadata import MessageMetadata
@@ -137,7 +137,7 @@ class OpenAIAgentsStream(AgentStream):
         super().__init__(message_metadata)
 
     async def _run(self) -> AsyncGenerator[UIMessageChunk]:
-        prompt = read_prompt(self._conversation)
+        prompt = await read_prompt_with_files(self._conversation)
         events = OpenAIAgentsEvents(prompt, ids=self._ids, send_reasoning=self._send_reasoning)
         told = _Told(self._hooks, prompt)
         yield {"type": "start"}

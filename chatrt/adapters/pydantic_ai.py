@@ -21,7 +21,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
 from chatrt import errors
-from chatrt.adapters.decisions import read_prompt
+from chatrt.adapters.decisions import read_prompt_with_files
 from chatrt.adapters.lockstep import in_lockstep
 from chatrt.adapters.missing import missing_extra
 from chatrt.adapters.stream import AgentStream
@@ -126,7 +126,7 @@ class PydanticAIStream(AgentStream):
         super().__init__(message_metadata)
 
     async def _run(self) -> AsyncGenerator[UIMessageChunk]:
-        prompt = read_prompt(self._conversation)
+        prompt = await read_prompt_with_files(self._conversation)
         events = PydanticAIEvents(prompt, ids=self._ids, send_reasoning=self._send_reasoning)
         options: dict[str, Any] = {
             "message_history": history_of(prompt),

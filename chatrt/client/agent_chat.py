@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -13,7 +14,7 @@ from chatrt.agent import ChatAgent
 from chatrt.client.asking import Asking
 from chatrt.client.choice import choose_transport
 from chatrt.client.http import Token
-from chatrt.client.inputs import answer_message, user_message
+from chatrt.client.inputs import answer_message, read_file, user_message
 from chatrt.client.stream import ChatStream, Place
 from chatrt.client.transport import ChatState, Transport
 from chatrt.errors import MessageNotFoundError, SessionNotFoundError, UsageError
@@ -288,6 +289,24 @@ class AgentChat:
             return Place(own, state.cursor, shown)
 
         return ChatStream(self._transport, self._chat_id, begin, self._on_cursor, self._asking())
+
+    async def upload(
+        self, source: str | PathLike[str] | bytes, *, filename: str | None = None, media_type: str | None = None
+    ) -> UIPart:
+        """Attach a file to the chat and return the part that names it, for `send_message(parts=[...])`.
+
+            report = await chat.upload("report.pdf")
+            chat.send_message(parts=[{"type": "text", "text": "What does it say?"}, report])
+
+        Its type is what is said here, else what its name says, else what its first bytes say.
+
+        Raises:
+            OSError: If it cannot be read.
+            InvalidInputError: If it is not taken; the subclass says why: too large, of no such type, one too many.
+        """
+        file = await read_file(source, filename=filename, media_type=media_type)
+        await self._start()
+        return await self._transport.upload(self._chat_id, file)
 
     async def write(self, *chunks: UIMessageChunk | dict[str, Any]) -> None:
         """Put data chunks into the answer that runs, or into the last one; durable when this returns.

@@ -11,14 +11,17 @@ from urllib.parse import quote
 import httpx
 import orjson
 
+from chatrt.client.inputs import file_part
 from chatrt.client.patience import Patience
 from chatrt.client.remote import RETRYABLE_STATUSES, error_from_response
-from chatrt.client.transport import ChatState, OutRecord
+from chatrt.client.transport import ChatState, NewFile, OutRecord
 from chatrt.clock import Clock, SystemClock
 from chatrt.codec import dumps
 from chatrt.errors import AgentMismatchError, ForbiddenError, ServerUnavailableError
+from chatrt.file_urls import own_url
 from chatrt.pending_messages import PendingMessage
 from chatrt.sse import SSEDecoder, SSEEvent
+from chatrt.ui import UIPart
 
 Token = str | Callable[[], Awaitable[str]]
 
@@ -122,6 +125,17 @@ class HTTPTransport:
             branches=body.get("branches", {}),
         )
 
+    async def upload(self, chat_id: str, file: NewFile) -> UIPart:
+        headers = {"Content-Type": file.media_type or "application/octet-stream"}
+        if file.filename is not None:
+            headers["X-Filename"] = quote(file.filename, safe="")
+        elif headers["Content-Type"] == "application/json":
+            headers["X-Filename"] = ""  # without it, JSON asks for something else
+        url = self._url(chat_id, "attachments")
+        response = await self._request("POST", url, chat_id, content=file.data, headers=headers)
+        body = orjson.loads(response.content)
+        return file_part(own_url(chat_id, body["id"]), body["mediaType"], body.get("filename"))
+
     async def close_session(self, chat_id: str, *, reason: str | None) -> None:
         body = {} if reason is None else {"reason": reason}
         await self._request("POST", self._url(chat_id, "close"), chat_id, json=body)
@@ -134,12 +148,21 @@ class HTTPTransport:
     # --- one request, peeled
 
     async def _request(
-        self, method: str, url: str, chat_id: str, *, json: Any = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        chat_id: str,
+        *,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """Send until it is answered: every request of this module may be repeated without harm."""
         patience = Patience(self._clock, self._timeout)
-        content = None if json is None else dumps(json)
-        all_headers = {"Content-Type": "application/json", **(headers or {})} if content is not None else headers
+        all_headers = headers
+        if json is not None:
+            content = dumps(json)
+            all_headers = {"Content-Type": "application/json", **(headers or {})}
         while True:
             at_least = 0.0
             try:

@@ -1,10 +1,15 @@
-"""The messages that an `AgentChat` sends: what a user says, and answers to tool calls and approvals."""
+"""What an `AgentChat` sends: what a user says, files with it, and answers to tool calls and approvals."""
 
 from __future__ import annotations
 
+import asyncio
+import mimetypes
 from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any, cast
 
+from chatrt.client.transport import NewFile
 from chatrt.errors import UsageError
 from chatrt.ids import Ids
 from chatrt.ui import UIMessage, UIPart, is_tool_part
@@ -35,6 +40,33 @@ def user_message(
         return cast("UIMessage", {**whole, "id": message_id or whole.get("id") or ids.new("msg")})
     content: list[UIPart] = [*(parts or ())] if message is None else [{"type": "text", "text": message}]
     return {"id": message_id or ids.new("msg"), "role": "user", "parts": content}
+
+
+def file_part(url: str, media_type: str, filename: str | None) -> UIPart:
+    """Return the part of a message that names a file."""
+    named = {} if filename is None else {"filename": filename}
+    return cast("UIPart", {"type": "file", "mediaType": media_type, "url": url, **named})
+
+
+async def read_file(source: str | PathLike[str] | bytes, *, filename: str | None, media_type: str | None) -> NewFile:
+    """Read a file that is to be attached.
+
+    Args:
+        source: Its bytes, or its path.
+        filename: Its name; by default that of the path.
+        media_type: What it is; by default what its name says.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    if isinstance(source, bytes):
+        data = source
+    else:
+        data = await asyncio.to_thread(Path(source).read_bytes)
+        filename = Path(source).name if filename is None else filename
+    if media_type is None and filename is not None:
+        media_type = mimetypes.guess_type(filename)[0]
+    return NewFile(data=data, filename=filename, media_type=media_type)
 
 
 def answer_message(

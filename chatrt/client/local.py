@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, Self, cast
 
-from chatrt.client.transport import ChatState, OutRecord
+from chatrt.client.inputs import file_part
+from chatrt.client.transport import ChatState, NewFile, OutRecord
 from chatrt.clock import Clock
 from chatrt.codec import loads
 from chatrt.errors import SubAgentTakenError, UsageError
+from chatrt.file_urls import own_url
 from chatrt.run_control import RunControl
 from chatrt.runtime import Session, SessionManager
 from chatrt.runtime.asks import parse_askers
 from chatrt.stores import Appended, Parent
 from chatrt.tool_call import find_current_tool
-from chatrt.ui import UIMessage
+from chatrt.ui import UIMessage, UIPart
 
 
 class LocalTransport:
@@ -91,6 +93,13 @@ class LocalTransport:
             branches=state.branches,
         )
 
+    async def upload(self, chat_id: str, file: NewFile) -> UIPart:
+        key = (await self._get(chat_id)).key
+        row = await self._sessions.attachments.upload(
+            key, _once(file.data), media_type=file.media_type, filename=file.filename, size=len(file.data)
+        )
+        return file_part(own_url(chat_id, row.id), row.media_type, row.filename)
+
     async def close_session(self, chat_id: str, *, reason: str | None) -> None:
         await self._sessions.close_session(chat_id, tenant=self._tenant, reason=reason)
 
@@ -99,6 +108,10 @@ class LocalTransport:
 
     async def _get(self, chat_id: str) -> Session:
         return await self._sessions.get_session(chat_id, tenant=self._tenant)
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
 
 
 async def _append(session: Session, body: Mapping[str, Any], part_id: str) -> Appended:

@@ -11,12 +11,15 @@ import orjson
 from chatrt.errors import (
     AgentMismatchError,
     AgentNotFoundError,
+    AttachmentLimitError,
+    AttachmentNotFoundError,
     ChatrtError,
     ConflictError,
     CursorAheadError,
     ForbiddenChangeError,
     ForbiddenError,
     InvalidActionError,
+    InvalidAttachmentError,
     InvalidChunkError,
     InvalidClientDataError,
     InvalidCursorError,
@@ -36,6 +39,8 @@ from chatrt.errors import (
     StoreUnavailableError,
     TooLargeError,
     UnauthorizedError,
+    UnsupportedTypeError,
+    URLNotAllowedError,
 )
 
 FROM_TEXT: dict[str, Callable[[str], ChatrtError]] = {
@@ -50,6 +55,11 @@ FROM_TEXT: dict[str, Callable[[str], ChatrtError]] = {
         InvalidCursorError,
         ForbiddenChangeError,
         TooLargeError,
+        UnsupportedTypeError,
+        InvalidAttachmentError,
+        AttachmentLimitError,
+        AttachmentNotFoundError,
+        URLNotAllowedError,
         NotFoundError,
         MessageNotFoundError,
         ConflictError,

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from chatrt.clock import Clock
 from chatrt.pending_messages import PendingMessage
-from chatrt.ui import UIMessage
+from chatrt.ui import UIMessage, UIPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,15 @@ class OutRecord:
     seq: int
     kind: str
     body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewFile:
+    """A file on its way to a chat: its bytes, its name, and what it is said to be."""
+
+    data: bytes
+    filename: str | None
+    media_type: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,17 @@ class Transport(Protocol):
 
         Raises:
             SessionNotFoundError: If there is no such session.
+        """
+        ...
+
+    async def upload(self, chat_id: str, file: NewFile) -> UIPart:
+        """Attach a file to the session and return the part that names it.
+
+        A repeat after a failure that left in doubt whether it arrived may leave the file there twice.
+
+        Raises:
+            SessionNotFoundError: If there is no such session.
+            InvalidInputError: If the file is not taken; one of its subclasses says why.
         """
         ...
 

@@ -11,6 +11,7 @@ from typing import Any
 from chatrt.errors import UsageError
 from chatrt.generate.approvals import ApprovalRound
 from chatrt.generate.error_texts import OnError
+from chatrt.generate.files import with_files
 from chatrt.generate.metadata import MessageMetadata, with_message_metadata
 from chatrt.generate.part_ids import PartIds
 from chatrt.generate.prompt import build_prompt
@@ -292,7 +293,7 @@ class TextStream:
         plan, messages = await self._prepare_step(shown)
         prompt = build_prompt(self._system_prompt, messages)
         request = ModelRequest(
-            messages=prompt,
+            messages=await with_files(prompt),
             tools=[
                 ToolSpec(
                     name=tool.name,

@@ -99,6 +99,7 @@ async def boot(
         ),
         loop=_custom_loop(live, control, flusher),
         on_turn_start=signals.on_turn_start,
+        files=live.files,
         turns=state.run_turns if resumed else 0,
         settled_seq=snapshot.settled_seq,
         in_cursor=snapshot.in_cursor,

@@ -23,7 +23,7 @@ from chatrt.runtime.outbox import OutboxWriter
 from chatrt.runtime.prompt_layers import PromptLayers
 from chatrt.runtime.state import DurableState
 from chatrt.stores import Commit, NewRecord, Record
-from chatrt.turn import Trigger
+from chatrt.turn import Trigger, TurnFiles
 from chatrt.ui import UIMessage
 
 
@@ -51,6 +51,7 @@ class RunContext:
         loop: The application's own loop, if the agent is served by one.
         injected: Messages that were put into the running turn: they are settled with it.
         preloaded: Whether a client asked for this run ahead of its first message.
+        files: Gives the chat's files, for a turn.
         on_turn_start: Told when a turn's answer begins: its input, what that is, the answer's id, the messages before.
         background: What runs beside the answers.
         saved_layers: The prompt layers as they were committed last.
@@ -73,6 +74,7 @@ class RunContext:
     arrivals: Arrivals
     loop: CustomLoop | None
     on_turn_start: Callable[[int, Trigger, str, list[UIMessage]], None]
+    files: Callable[[], TurnFiles]
     injected: list[Record] = field(default_factory=list[Record])
     preloaded: bool = False
     turns: int = 0

@@ -7,14 +7,21 @@ from typing import Any, cast
 
 from chatrt.clock import Clock
 from chatrt.codec import check, dumps
-from chatrt.errors import ForbiddenChangeError, InvalidChunkError, InvalidInputError, InvalidMessageError
+from chatrt.errors import (
+    ForbiddenChangeError,
+    InvalidChunkError,
+    InvalidInputError,
+    InvalidMessageError,
+    URLNotAllowedError,
+)
+from chatrt.file_urls import LET_IN, FileURLs
 from chatrt.ids import Ids
 from chatrt.runtime.asks import Asker
+from chatrt.runtime.attachments import SessionAttachments
 from chatrt.stores import Appended, InKind, NewRecord, SessionKey, Store
 from chatrt.ui import UIMessage, UIMessageChunk, slim_message, validate_chunk, validate_ui_message
 
 USER_PARTS = ("text", "file")
-URL_SCHEMES = ("https:", "http:", "data:")
 
 
 class Inbox:
@@ -27,6 +34,8 @@ class Inbox:
         ids: For messages without one.
         on_append: Called after each append.
         rejects: Refuse user messages and regenerates with `SessionBusyError` while inputs are unsettled.
+        file_urls: Which URLs file parts may have.
+        attachments: The files of sessions; without them file parts may name any.
     """
 
     def __init__(
@@ -38,6 +47,8 @@ class Inbox:
         on_append: Callable[[], None],
         *,
         rejects: bool = False,
+        file_urls: FileURLs = LET_IN,
+        attachments: SessionAttachments | None = None,
     ) -> None:
         self._key = key
         self._store = store
@@ -45,6 +56,8 @@ class Inbox:
         self._ids = ids
         self._on_append = on_append
         self._rejects = rejects
+        self._file_urls = file_urls
+        self._attachments = attachments
 
     async def send_message(
         self,
@@ -75,10 +88,12 @@ class Inbox:
 
         Raises:
             InvalidMessageError: If it is no message, or has parts that are not a client's to send.
+            URLNotAllowedError: If a file part has a URL that the agent does not let in.
+            AttachmentNotFoundError: If a file part names a file that the chat has not.
             ForbiddenChangeError: If its role is neither `user` nor `assistant`.
             SessionClosedError: If the session is closed.
         """
-        body: dict[str, Any] = {"message": self.accept(message)}
+        body: dict[str, Any] = {"message": await self._with_files(self.accept(message))}
         if message_id is not None:
             body["messageId"] = message_id
         if steer:
@@ -137,7 +152,8 @@ class Inbox:
         checked = self.accept(message)
         if checked["role"] != "user":
             raise InvalidMessageError("only user messages wait", path="/message/role")
-        return await self._append("edit", {"inSeq": in_seq, "message": checked}, None, part_id)
+        body = {"inSeq": in_seq, "message": await self._with_files(checked)}
+        return await self._append("edit", body, None, part_id)
 
     async def withdraw(self, in_seq: int, *, part_id: str | None = None) -> Appended:
         """Take back a user message that waits: it is settled with the status `withdrawn`, and never shown to anybody.
@@ -193,7 +209,8 @@ class Inbox:
             client_data: As in `send_message`.
             part_id: The same.
         """
-        body = {"message": self.accept(message), "headStart": {"messageId": answer_id}}
+        accepted = await self._with_files(self.accept(message))
+        body = {"message": accepted, "headStart": {"messageId": answer_id}}
         return await self._append("message", body, client_data, part_id)
 
     async def relay_chunks(
@@ -275,6 +292,7 @@ class Inbox:
 
         Raises:
             InvalidMessageError: If it is no message, or has parts that are not a client's to send.
+            URLNotAllowedError: If a file part has a URL that the agent does not let in.
             ForbiddenChangeError: If its role is neither `user` nor `assistant`.
         """
         check(message)
@@ -297,14 +315,25 @@ class Inbox:
     def _accept_user(self, message: dict[str, Any]) -> UIMessage:
         with_id: dict[str, Any] = {**message, "id": message.get("id") or self._ids.new("msg")}
         checked = validate_ui_message(with_id)
-        for index, part in enumerate(checked["parts"]):
-            _check_user_part(cast("dict[str, Any]", part), f"/parts/{index}")
-        return checked
+        parts = [
+            self._accept_part(cast("dict[str, Any]", part), f"/parts/{index}")
+            for index, part in enumerate(checked["parts"])
+        ]
+        return cast("UIMessage", {**checked, "parts": parts})
 
+    def _accept_part(self, part: dict[str, Any], path: str) -> dict[str, Any]:
+        kind: str = part["type"]
+        if kind not in USER_PARTS and not kind.startswith("data-"):
+            raise InvalidMessageError(f"a user message has no parts of type {kind!r}", path=f"{path}/type")
+        if kind != "file":
+            return part
+        try:
+            url = self._file_urls.check(part["url"], chat_id=self._key.chat_id)
+        except URLNotAllowedError as error:
+            raise URLNotAllowedError(error.reason, path=f"{path}/url") from None
+        return part if url == part["url"] else {**part, "url": url}
 
-def _check_user_part(part: dict[str, Any], path: str) -> None:
-    kind: str = part["type"]
-    if kind not in USER_PARTS and not kind.startswith("data-"):
-        raise InvalidMessageError(f"a user message has no parts of type {kind!r}", path=f"{path}/type")
-    if kind == "file" and not part["url"].lower().startswith(URL_SCHEMES):
-        raise InvalidMessageError("a file has a URL of scheme https, http or data", path=f"{path}/url")
+    async def _with_files(self, message: UIMessage) -> UIMessage:
+        if self._attachments is None or message["role"] != "user":
+            return message
+        return await self._attachments.accept(self._key, message)

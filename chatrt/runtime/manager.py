@@ -11,6 +11,7 @@ from typing import Any, Self
 from weakref import WeakValueDictionary
 
 from chatrt.agent import ChatAgent
+from chatrt.attachments import Attachments
 from chatrt.clock import Clock, SystemClock
 from chatrt.errors import (
     AgentMismatchError,
@@ -23,10 +24,21 @@ from chatrt.errors import (
 )
 from chatrt.ids import Ids, RandomIds
 from chatrt.runtime.asks import MAX_DEPTH
+from chatrt.runtime.attachments import SessionAttachments
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.run import Run
 from chatrt.runtime.session import LiveSession, Session
-from chatrt.stores import Lease, Notice, Parent, SessionKey, SessionRow, SessionStatus, Store, open_store
+from chatrt.stores import (
+    Lease,
+    Notice,
+    Parent,
+    SessionKey,
+    SessionRow,
+    SessionStatus,
+    Store,
+    find_attachment_store,
+    open_store,
+)
 
 logger = logging.getLogger("chatrt.runtime")
 
@@ -45,6 +57,7 @@ class SessionManager:
         ids: For messages, nodes, runs and errors.
         lease_ttl: Seconds after which another worker may take over from one that is silent.
         max_depth: How many turns may wait for one another: an agent for its sub-agent, that for its own, and so on.
+        attachments: How the files of chats are treated.
 
     Raises:
         UsageError: If two agents have the same id, or there is none.
@@ -59,6 +72,7 @@ class SessionManager:
         ids: Ids | None = None,
         lease_ttl: float = 10.0,
         max_depth: int = MAX_DEPTH,
+        attachments: Attachments | None = None,
     ) -> None:
         listed = [agents] if isinstance(agents, ChatAgent) else list(agents)
         self._agents = {agent.id: agent for agent in listed}
@@ -68,6 +82,8 @@ class SessionManager:
         self.clock = clock or SystemClock()
         self.ids = ids or RandomIds()
         self.max_depth = max_depth
+        files = find_attachment_store(self.store)
+        self.attachments = SessionAttachments(attachments or Attachments(), files, self.clock, self.ids)
         self._flusher = Flusher(self.store, self.clock)
         self._lease_ttl = lease_ttl
         self._owner = RandomIds().new("worker")
@@ -134,6 +150,7 @@ class SessionManager:
         await self._flusher.aclose()
         for live in self._live.values():
             live.outbox.end()
+        await self.attachments.aclose()
         await self.store.close()
 
     async def __aenter__(self) -> Self:
@@ -276,6 +293,7 @@ class SessionManager:
             await asyncio.wait({live.run_task})
         for child in await self._find_children(key):
             await self.delete_session(child, tenant=tenant)
+        await self.attachments.delete_all(key)
         deleted = await self.store.delete_session(key)
         if live is not None:
             live.outbox.end()
@@ -287,8 +305,12 @@ class SessionManager:
         if live is None:
             if row.agent not in self._agents:
                 raise AgentNotFoundError(row.agent)
-            live = self._live[row.key] = LiveSession(row, self._agents[row.agent], self.store)
+            live = self._make_live(row)
         return Session(live, self.clock, self.ids, self._wake)
+
+    def _make_live(self, row: SessionRow) -> LiveSession:
+        live = self._live[row.key] = LiveSession(row, self._agents[row.agent], self.store, self.attachments)
+        return live
 
     # --- runs
 
@@ -438,10 +460,7 @@ class SessionManager:
             row = await self.store.find_session(key)
             if row is None or row.agent not in self._agents:
                 continue
-            live = self._live.get(key)
-            if live is None:
-                live = self._live[key] = LiveSession(row, self._agents[row.agent], self.store)
-            self._wake(live)
+            self._wake(self._live.get(key) or self._make_live(row))
 
 
 def _checked_chat_id(chat_id: str) -> str:

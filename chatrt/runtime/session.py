@@ -13,8 +13,10 @@ from chatrt.codec import loads
 from chatrt.history import History
 from chatrt.ids import Ids
 from chatrt.pending_messages import PendingMessage
+from chatrt.runtime.attachments import SessionAttachments
 from chatrt.runtime.inbox import Inbox
 from chatrt.runtime.outbox import Outbox
+from chatrt.runtime.prompt_files import PromptFiles
 from chatrt.stores import Cursors, Node, Record, SessionKey, SessionRow, Snapshot, Store
 from chatrt.turn import Trigger
 from chatrt.ui import UIMessage
@@ -87,10 +89,11 @@ class LiveSession:
         injected: Messages that were put into the running turn.
     """
 
-    def __init__(self, row: SessionRow, agent: ChatAgent, store: Store) -> None:
+    def __init__(self, row: SessionRow, agent: ChatAgent, store: Store, attachments: SessionAttachments) -> None:
         self.row = row
         self.agent = agent
         self.store = store
+        self.attachments = attachments
         self.outbox = Outbox(row.key, store)
         self.history = History()
         self.running: RunningTurn | None = None
@@ -103,6 +106,10 @@ class LiveSession:
     def nothing_at_hand(self) -> None:
         """Say that what was being served is settled, or was given up."""
         self.running = self.taken_up = None
+
+    def files(self) -> PromptFiles:
+        """Return the files of the session, for the prompts of one turn."""
+        return PromptFiles(self.row.key, self.attachments)
 
     async def load_nodes(self, snapshot: Snapshot) -> list[Node]:
         """Read what a history is made of: the whole tree where it has branches, unless the application owns them."""
@@ -122,7 +129,14 @@ class Session:
     def __init__(self, live: LiveSession, clock: Clock, ids: Ids, wake: Callable[[LiveSession], None]) -> None:
         self._live = live
         self.inbox = Inbox(
-            live.row.key, live.store, clock, ids, lambda: wake(live), rejects=live.agent.when_busy == "reject"
+            live.row.key,
+            live.store,
+            clock,
+            ids,
+            lambda: wake(live),
+            rejects=live.agent.when_busy == "reject",
+            file_urls=live.agent.file_urls,
+            attachments=live.attachments,
         )
         self.outbox = live.outbox
 
@@ -150,6 +164,10 @@ class Session:
     def history(self) -> History:
         """The live accumulator while a run serves the session, else what `load` read last. To look at, not to touch."""
         return self._live.history
+
+    def files(self) -> PromptFiles:
+        """Return the files of the session, for a prompt that is made outside of a turn."""
+        return self._live.files()
 
     @property
     def running(self) -> RunningTurn | None:

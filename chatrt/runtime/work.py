@@ -237,6 +237,7 @@ class Work(ABC):
             convert=lambda: self.convert(context.history),
             stop_signal=self.stop_signal,
             asks=find_asks(),
+            files=context.files(),
         )
         if isinstance(turn, ServedTurn):
             turn.data = self.body.get("data")

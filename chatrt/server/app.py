@@ -16,20 +16,24 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from chatrt.agent import ChatAgent
+from chatrt.attachments import Attachments
 from chatrt.clock import Clock, SystemClock
 from chatrt.errors import UsageError
 from chatrt.ids import Ids, RandomIds
 from chatrt.runtime import SessionManager
 from chatrt.server.ag_ui import AGUIEndpoints
 from chatrt.server.ai_sdk import CHAT_ID_HEADER, TOKEN_HEADER, VERSION_HEADER, AISDKEndpoints
+from chatrt.server.attachments import FILENAME_HEADER, AttachmentEndpoints
 from chatrt.server.auth import Authority
 from chatrt.server.errors import ErrorBoundary, from_http_exception, json_response
 from chatrt.server.head_start import HeadStart, HeadStarts
 from chatrt.server.limits import Limits
+from chatrt.server.links import FileLinks
 from chatrt.server.native import NativeEndpoints
 from chatrt.server.paths import SegmentPaths
 from chatrt.server.service import Service, StartOnFirstRequest
 from chatrt.server.streams import OpenStreams
+from chatrt.server.webhooks import Webhook, WebhookEndpoints
 from chatrt.stores.base import Store
 
 DEFAULT_STORE = "sqlite:///chatrt.db"
@@ -47,6 +51,8 @@ def create_app(
     debug: bool = False,
     playground: bool = False,
     head_start: HeadStart | Mapping[str, HeadStart] | None = None,
+    attachments: Attachments | None = None,
+    webhooks: Sequence[Webhook] = (),
     routes: Sequence[BaseRoute] = (),
     clock: Clock | None = None,
     ids: Ids | None = None,
@@ -69,19 +75,24 @@ def create_app(
         playground: Serve the chat page at `/`.
         head_start: Begins the answer to the first message of a chat on the AI SDK wire, for all agents or by agent id;
             see `chatrt.server.head_start`.
+        attachments: How large the files of chats may be, of which types, and where they are kept; see
+            `chatrt.attachments`.
+        webhooks: What other services may tell; see `chatrt.server.webhooks`.
         routes: More routes, looked at after the application's own.
         clock: Time, for tests.
         ids: Fresh ids, for tests.
 
     Raises:
-        UsageError: If the store's URL is not understood, or no agent or the same id twice is given.
+        UsageError: If the store's URL is not understood, or no agent or the same id twice is given, or two webhooks
+            have the same name.
     """
     clock, ids, limits = clock or SystemClock(), ids or RandomIds(), limits or Limits()
     if not 0 < heartbeat <= DEFAULT_HEARTBEAT:
         raise UsageError(f"a heartbeat is more than 0 and at most {DEFAULT_HEARTBEAT:g} seconds, not {heartbeat!r}")
     if "*" in cors_origins:
         raise UsageError("name the origins that may call: '*' would let every page of the web in")
-    sessions = SessionManager(agents, store or os.environ.get("CHATRT_STORE") or DEFAULT_STORE, clock=clock, ids=ids)
+    chosen = store or os.environ.get("CHATRT_STORE") or DEFAULT_STORE
+    sessions = SessionManager(agents, chosen, clock=clock, ids=ids, attachments=attachments)
     service = Service(
         sessions=sessions,
         authority=Authority(
@@ -91,7 +102,14 @@ def create_app(
         streams=OpenStreams(clock=clock, limits=limits, heartbeat=heartbeat),
         head_starts=HeadStarts(head_start),
     )
-    wires = (AISDKEndpoints(service), AGUIEndpoints(service), NativeEndpoints(service))
+    links = FileLinks(service.authority.derive_key("chatrt attachment link v1"), clock)
+    wires = (
+        AISDKEndpoints(service),
+        AGUIEndpoints(service),
+        NativeEndpoints(service),
+        AttachmentEndpoints(service, links),
+        WebhookEndpoints(service, webhooks, clock),
+    )
     own = [*_health(service), *(route for wire in wires for route in wire.routes())]
     app = Starlette(
         routes=[*own, *routes, *(_playground() if playground else ())],
@@ -113,9 +131,22 @@ def _middleware(service: Service, ids: Ids, cors_origins: Sequence[str], *, debu
         Middleware(
             CORSMiddleware,
             allow_origins=list(cors_origins),
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", VERSION_HEADER],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=[
+                "authorization",
+                "content-disposition",
+                "content-type",
+                "idempotency-key",
+                "if-none-match",
+                "last-event-id",
+                "range",
+                FILENAME_HEADER,
+                VERSION_HEADER,
+            ],
             expose_headers=[
+                "content-disposition",
+                "content-range",
+                "etag",
                 "retry-after",
                 "www-authenticate",
                 "x-vercel-ai-ui-message-stream",

@@ -104,12 +104,16 @@ class Authority:
     ) -> None:
         self._secret = secret_key.encode() if secret_key else None
         # Tokens are signed with a key of their own: a leaked signing key is not the secret key.
-        self._signing_key = hmac.digest(self._secret, b"chatrt session token v1", "sha256") if self._secret else b""
+        self._signing_key = self.derive_key("chatrt session token v1") or b""
         self._clock = clock
         self._ids = ids
         self._allowed_origins = frozenset(allowed_origins)
         if self._secret is None:
             logger.warning("no secret key is set: everybody on this machine is let in, everybody else is refused")
+
+    def derive_key(self, purpose: str) -> bytes | None:
+        """Return a key for signing things of one purpose; None if no secret key is set."""
+        return hmac.digest(self._secret, purpose.encode(), "sha256") if self._secret else None
 
     @property
     def mints(self) -> bool:

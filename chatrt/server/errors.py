@@ -23,6 +23,7 @@ from chatrt.errors import (
     NotFoundError,
     PublicError,
     UnauthorizedError,
+    UnsatisfiableRangeError,
 )
 from chatrt.ids import Ids
 
@@ -33,10 +34,12 @@ INTERNAL = "Something went wrong."
 MESSAGES = {
     "agent-mismatch": "The chat belongs to another agent.",
     "agent-not-found": "There is no such agent.",
+    "attachment-not-found": "There is no such file.",
     "conflict": "The request contradicts the present state.",
     "cursor-ahead": "The cursor is beyond the end of the log.",
     "forbidden": "The credentials do not allow this.",
     "internal-error": INTERNAL,
+    "invalid-signature": "The signature is not valid.",
     "invalid-token": "The token is not valid.",
     "message-not-found": "There is no such message.",
     "model-auth": "The model is not available.",
@@ -128,6 +131,8 @@ def _headers(error: ChatrtError) -> Iterator[tuple[str, str]]:
         yield "www-authenticate", "Bearer"
     if error.retryable:
         yield "retry-after", str(RETRY_AFTER_SECONDS)
+    if isinstance(error, UnsatisfiableRangeError):
+        yield "content-range", f"bytes */{error.size}"
     if error.status == 408:
         yield "connection", "close"  # what is left of the body is not waited for
 

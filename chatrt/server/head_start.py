@@ -191,7 +191,7 @@ async def _ask(
         chat_id=session.chat_id,
         agent=agent,
         message=message,
-        messages=convert_to_model_messages([message]),
+        messages=await session.files().fill(convert_to_model_messages([message])),
         tools=[tool.without_body() for tool in tool_map(tools).values()],
         client_data=parsed,
         message_id=message_id,

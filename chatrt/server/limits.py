@@ -47,19 +47,30 @@ async def read_json(request: Request, limits: Limits) -> Any:
         raise UnsupportedTypeError("the body must be application/json", path="content-type")
     if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
         raise UnsupportedTypeError("JSON is UTF-8", path="content-type")
+    body = await read_bytes(request, max_bytes=limits.bytes, seconds=limits.body_seconds)
+    return codec.load_checked(body, limits)
+
+
+async def read_bytes(request: Request, *, max_bytes: int, seconds: float) -> bytes:
+    """Read a body as it is; never holds more than the limit of it.
+
+    Raises:
+        TooLargeError: If it is too long.
+        RequestTimeoutError: If it does not arrive in time.
+    """
     length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length[:20]) > limits.bytes:
-        raise TooLargeError(f"more than {limits.bytes} bytes")
+    if length.isascii() and length.isdigit() and int(length[:20]) > max_bytes:
+        raise TooLargeError(f"more than {max_bytes} bytes")
     body = bytearray()
     try:
-        async with asyncio.timeout(limits.body_seconds):
+        async with asyncio.timeout(seconds):
             async for piece in request.stream():
                 body += piece
-                if len(body) > limits.bytes:
-                    raise TooLargeError(f"more than {limits.bytes} bytes")
+                if len(body) > max_bytes:
+                    raise TooLargeError(f"more than {max_bytes} bytes")
     except TimeoutError:
-        raise RequestTimeoutError(f"the body took more than {limits.body_seconds:g} s") from None
-    return codec.load_checked(bytes(body), limits)
+        raise RequestTimeoutError(f"the body took more than {seconds:g} s") from None
+    return bytes(body)
 
 
 def check_chat_id(chat_id: object, *, path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chatrt.errors import UsageError
+from chatrt.stores.attachments import Attachment, AttachmentStore, find_attachment_store
 from chatrt.stores.base import (
     Appended,
     Commit,
@@ -28,6 +29,8 @@ from chatrt.stores.sqlite import SQLiteStore
 
 __all__ = [
     "Appended",
+    "Attachment",
+    "AttachmentStore",
     "Commit",
     "Cursors",
     "InKind",
@@ -47,6 +50,7 @@ __all__ = [
     "SessionStatus",
     "Snapshot",
     "Store",
+    "find_attachment_store",
     "open_store",
 ]
 

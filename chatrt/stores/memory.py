@@ -37,6 +37,7 @@ from chatrt.stores.base import (
     Snapshot,
     to_millis,
 )
+from chatrt.stores.memory_attachments import MemoryAttachments, StoredFiles
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class _Stored:
     nodes: dict[str, tuple[str | None, bytes]] = field(default_factory=dict[str, tuple[str | None, bytes]])
     leaf_id: str | None = None
     state: bytes = b"{}"
+    files: StoredFiles = field(default_factory=StoredFiles)
 
     @property
     def row(self) -> SessionRow:
@@ -112,6 +114,7 @@ class MemoryStore:
         self._children: dict[SessionKey, set[SessionKey]] = {}
         self._epoch_floor = 0
         self._is_open = False
+        self.attachments = MemoryAttachments(self._find_files)
 
     async def open(self) -> None:
         if not self._is_open:
@@ -133,6 +136,10 @@ class MemoryStore:
 
     def _find(self, key: SessionKey) -> _Stored | None:
         return self._all().get(key)
+
+    def _find_files(self, key: SessionKey) -> tuple[SessionStatus, StoredFiles] | None:
+        stored = self._find(key)
+        return None if stored is None else (stored.status, stored.files)
 
     def _get(self, key: SessionKey) -> _Stored:
         stored = self._find(key)

@@ -36,6 +36,7 @@ from chatrt.stores.base import (
     SessionStatus,
     Snapshot,
 )
+from chatrt.stores.sqlite_attachments import SQLiteAttachments, drop_unfinished
 from chatrt.stores.sqlite_file import FileLock, connect_reader, connect_writer, create_private, to_store_error
 from chatrt.stores.sqlite_writer import Writer
 
@@ -56,6 +57,7 @@ class _Connections:
         opened = [connect_writer(path, max_pages=max_pages)]
         try:
             writes.end_leases(opened[0])
+            drop_unfinished(opened[0])
             opened.append(connect_reader(path))
             opened.append(connect_reader(path))
         except BaseException:
@@ -95,6 +97,7 @@ class SQLiteStore:
         self._opened: _Opened | None = None
         self._closing: asyncio.Future[None] | None = None
         self._turnstile = asyncio.Lock()
+        self.attachments = SQLiteAttachments(self._write, self._read_large)
 
     async def open(self) -> None:
         async with self._turnstile:

@@ -14,7 +14,40 @@ import sqlite3
 from chatrt.errors import UnreadableRecordError
 
 APPLICATION_ID = 0x63687274  # "chrt"
-VERSION = 2
+VERSION = 3
+
+_FILES = """
+CREATE TABLE attachments (
+    aid INTEGER PRIMARY KEY AUTOINCREMENT,
+    sid INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    filename TEXT,
+    size INTEGER NOT NULL,
+    sha256 TEXT,
+    status TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    expires_at REAL NOT NULL,
+    in_bucket INTEGER NOT NULL,
+    UNIQUE (sid, id)
+);
+
+-- The bytes of a file in pieces of one size, the last of which may be smaller.
+CREATE TABLE attachment_pieces (
+    aid INTEGER NOT NULL,
+    idx INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (aid, idx)
+);
+
+CREATE TRIGGER attachments_deleted AFTER DELETE ON attachments BEGIN
+    DELETE FROM attachment_pieces WHERE aid = OLD.aid;
+END;
+
+CREATE TRIGGER sessions_deleted_with_files AFTER DELETE ON sessions BEGIN
+    DELETE FROM attachments WHERE sid = OLD.sid;
+END;
+"""
 
 _SCHEMA = """
 CREATE TABLE sessions (
@@ -128,7 +161,7 @@ ALTER TABLE sessions ADD COLUMN tool_call_id TEXT;
 CREATE INDEX sessions_of_parent ON sessions (tenant, parent_id, chat_id) WHERE parent_id IS NOT NULL;
 """
 
-_STEPS = {1: _FAMILIES}
+_STEPS = {1: _FAMILIES, 2: _FILES}
 """What makes a file of one version one of the next."""
 
 
@@ -150,5 +183,6 @@ def ensure_schema(connection: sqlite3.Connection, path: str) -> None:
     if application_id or version or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
         raise UnreadableRecordError(path, "it is a SQLite database, but not one of chatrt")
     connection.executescript(
-        f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+        f"BEGIN IMMEDIATE; {_SCHEMA} {_FILES} PRAGMA application_id = {APPLICATION_ID};"
+        f" PRAGMA user_version = {VERSION}; COMMIT;"
     )

@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 from pydantic_core import Url, ValidationError
 
 from chatrt.errors import MessageConversionError
+from chatrt.file_urls import to_symbol
 from chatrt.ui.messages import UIMessage, UIPart, get_tool_name
 from chatrt.ui.model_messages import ModelMessage
 
@@ -241,7 +242,12 @@ def _file(part: UIPart) -> dict[str, Any]:
 
 
 def _url(part: UIPart) -> dict[str, Any]:
-    """The part's URL as the WHATWG rules write it, which is what JavaScript's `URL` gives."""
+    """The part's URL as the WHATWG rules write it, which is what JavaScript's `URL` gives.
+
+    A file of the chat is named; `chatrt.generate.files` puts it in.
+    """
+    if (symbol := to_symbol(part["url"])) is not None:
+        return {"type": "url", "url": symbol}
     try:
         return {"type": "url", "url": str(Url(part["url"]))}
     except ValidationError:

@@ -10,9 +10,11 @@ import pytest
 
 from chatrt.errors import StoreUnavailableError, UnreadableRecordError
 from chatrt.stores import Commit, NewRecord, Node, SessionKey, SQLiteStore
+from chatrt.stores.attachments import Attachment
 from chatrt.stores.sqlite_schema import APPLICATION_ID, VERSION
 
 CHAT = SessionKey("", "chat")
+A_FILE = Attachment(id="f1", media_type="text/plain", filename=None, size=5, created_at=1.0, expires_at=9.0)
 
 
 @pytest.fixture
@@ -148,7 +150,8 @@ async def test_older_schema(filled):
     """A file of the first version is brought up to date when it is opened, with everything in it."""
     columns = ("parent_id", "root_id", "tool_call_id")
     drops = [f"ALTER TABLE sessions DROP COLUMN {column}" for column in columns]
-    change(filled, "DROP INDEX sessions_of_parent", *drops, "PRAGMA user_version = 1")
+    tables = ("DROP TRIGGER sessions_deleted_with_files", "DROP TABLE attachment_pieces", "DROP TABLE attachments")
+    change(filled, *tables, "DROP INDEX sessions_of_parent", *drops, "PRAGMA user_version = 1")
 
     store = await opened(filled)
     try:
@@ -161,6 +164,38 @@ async def test_older_schema(filled):
     assert [node.node_id for node in nodes] == ["a", "b"]
     assert query(filled, "PRAGMA user_version") == [(VERSION,)]
     assert query(filled, "SELECT parent_id FROM sessions") == [(None,), (None,)]
+
+
+async def test_files_come_with_the_third_version(filled):
+    """A file of the second version takes attachments when it was opened, and deletes them with their session."""
+    tables = ("DROP TRIGGER sessions_deleted_with_files", "DROP TABLE attachment_pieces", "DROP TABLE attachments")
+    change(filled, *tables, "PRAGMA user_version = 2")
+
+    store = await opened(filled)
+    try:
+        await store.attachments.begin(CHAT, A_FILE, max_count=1, max_total=9)
+        await store.attachments.write(CHAT, "f1", 0, b"hello")
+        await store.attachments.finish(CHAT, "f1", media_type="text/plain", size=5, sha256=None)
+        read = [piece async for piece in store.attachments.read(CHAT, "f1")]
+        await store.delete_session(CHAT)
+    finally:
+        await store.close()
+
+    assert read == [b"hello"]
+    assert query(filled, "SELECT count(*) FROM attachments") == [(0,)]
+    assert query(filled, "SELECT count(*) FROM attachment_pieces") == [(0,)]
+
+
+async def test_half_a_file_is_gone_after_a_crash(filled):
+    """What had come of a file when the process died is removed when the database is opened again."""
+    store = await opened(filled)
+    await store.attachments.begin(CHAT, A_FILE, max_count=1, max_total=9)
+    await store.attachments.write(CHAT, "f1", 0, b"hel")
+    await store.close()
+    await (await opened(filled)).close()
+
+    assert query(filled, "SELECT count(*) FROM attachments") == [(0,)]
+    assert query(filled, "SELECT count(*) FROM attachment_pieces") == [(0,)]
 
 
 async def test_database_of_another_program(path):

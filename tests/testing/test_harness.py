@@ -58,7 +58,7 @@ async def test_ids_count(chat_harness):
 async def test_a_message_may_be_given_whole(chat_harness):
     """A message can be given as it stands on the wire, or by its parts."""
     chat = await chat_harness(answering(), model=ScriptedModel(["One", "Two"]))
-    parts = [{"type": "text", "text": "look"}, {"type": "file", "mediaType": "text/plain", "url": "https://x.test/a"}]
+    parts = [{"type": "text", "text": "look"}, {"type": "file", "mediaType": "text/plain", "url": "data:text/plain,a"}]
 
     await chat.send({"id": "u1", "role": "user", "parts": [{"type": "text", "text": "hi"}]})
     await chat.send(parts=parts)

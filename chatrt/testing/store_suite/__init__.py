@@ -17,6 +17,7 @@ writes, empty. The cases open it, may close and open the same object again, and 
 
 from __future__ import annotations
 
+from chatrt.testing.store_suite.attachments import AttachmentCases
 from chatrt.testing.store_suite.commits import CommitCases
 from chatrt.testing.store_suite.families import FamilyCases
 from chatrt.testing.store_suite.history import HistoryCases
@@ -40,5 +41,6 @@ class StoreSuite(
     CommitCases,
     HistoryCases,
     LifecycleCases,
+    AttachmentCases,
 ):
     """Every case of the store contract; override the fixture `make_store`."""
