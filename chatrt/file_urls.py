@@ -20,6 +20,7 @@ SCHEME = "chatrt-attachment:"
 """Begins the URL by which a prompt names a file of its chat."""
 
 _OWN = re.compile(r"((?:/[A-Za-z0-9._~%-]+)*)/v1/sessions/([^/?#\s\\]+)/attachments/([A-Za-z0-9_-]{1,64})")
+_PLAIN = re.compile(r"https://[^\\\x00-\x1f\x7f]+", re.IGNORECASE)
 _DATA = re.compile(r"data:([a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+)?(;[a-z0-9-]+=[^;,]*)*(;base64)?,", re.IGNORECASE)
 
 
@@ -64,6 +65,8 @@ class FileURLs:
         return url
 
     def _check_foreign(self, url: str) -> str:
+        if _PLAIN.fullmatch(url) is None:
+            raise URLNotAllowedError("not a URL as one writes it")  # parsers would not agree on it
         try:
             parsed = Url(url)
         except ValidationError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from http import HTTPStatus
 from importlib import import_module
 from types import MappingProxyType
@@ -177,6 +178,12 @@ class S3Bucket:
             await response.aclose()
 
 
+@cache
+def _loader() -> Any:
+    """What reads botocore's descriptions of services, and remembers them: they are megabytes of JSON."""
+    return import_module("botocore.loaders").create_loader()
+
+
 def _make_client(region: str, endpoint: str | None, key: str | None, secret: str | None, style: str) -> Any:
     # botocore reads files of some megabytes: only who has a bucket pays for that.
     try:
@@ -193,6 +200,7 @@ def _make_client(region: str, endpoint: str | None, key: str | None, secret: str
         response_checksum_validation="when_required",
     )
     made = session.get_session()
+    made.register_component("data_loader", _loader())
     if key is None and made.get_credentials() is None:
         raise UsageError("there are no credentials for the bucket")
     return made.create_client(
