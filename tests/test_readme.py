@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import base64
+import hmac
 import inspect
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +185,25 @@ async def test_a_loop_keeps_the_score():
     async with ChatHarness(names["quiz"]) as chat:
         answers = [(await chat.send(guess)).text for guess in ("41", "42", "42!")]
     assert answers == ["Your score is 0.", "Your score is 1.", "Your score is 2."]
+
+
+async def test_a_file_is_read(elsewhere):
+    """The tour's reader is shown what was attached, as its block asserts."""
+    names = await run_block(block("reader"), {"__name__": "reader"})
+    assert names["note"]["filename"] == "list.txt"
+
+
+async def test_an_order_is_noted(elsewhere, serve, monkeypatch):
+    """The tour's clerk gets an event whose sender signed it by Standard Webhooks."""
+    monkeypatch.setenv("CHATRT_STORE", "memory://")
+    names = await run_block(block("clerk"), {"__name__": "clerk"})
+    http = await serve(names["app"])
+    body, stamp = b'{"customer": "ada", "text": "Two, please."}', str(int(time.time()))
+    digest = hmac.digest(b"secret-secret-secret", f"evt_1.{stamp}.".encode() + body, "sha256")
+    signature = f"v1,{base64.b64encode(digest).decode()}"
+    sent = {"webhook-id": "evt_1", "webhook-timestamp": stamp, "webhook-signature": signature}
+    answer = await http.post("/v1/webhooks/orders", content=body, headers=sent)
+    assert answer.json() == {"chatId": "ada", "seq": 1, "repeated": False}
 
 
 def test_every_block_is_run():
