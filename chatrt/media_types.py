@@ -59,6 +59,10 @@ _ZIP = "application/zip"
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
+_PICTURES = frozenset({b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"})
+"""Kinds of pictures that are kept in the same boxes as films."""
+
+
 def _riff(kind: bytes) -> Callable[[bytes], bool]:
     return lambda head: head[:4] == b"RIFF" and head[8:12] == kind
 
@@ -68,7 +72,7 @@ def _is_mpeg_audio(head: bytes) -> bool:
 
 
 def _is_mp4(head: bytes) -> bool:
-    return head[4:8] == b"ftyp"
+    return head[4:8] == b"ftyp" and head[8:12] not in _PICTURES
 
 
 def _begins(*starts: bytes) -> Callable[[bytes], bool]:

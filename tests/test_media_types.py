@@ -57,6 +57,7 @@ LIES = [
     ("application/json", files.GZIP),
     ("audio/mpeg", files.EXE),
     ("video/mp4", files.PDF),
+    ("video/mp4", b"\x00\x00\x00\x18ftypheic" + bytes(16)),
 ]
 
 

@@ -26,7 +26,7 @@ from chatrt.server.auth import Principal, Scope
 from chatrt.server.errors import NO_STORE, json_response
 from chatrt.server.file_response import file_response
 from chatrt.server.limits import check_chat_id
-from chatrt.server.links import FileLink, FileLinks
+from chatrt.server.links import MAX_LINK_SECONDS, FileLink, FileLinks
 from chatrt.server.service import Service
 from chatrt.stores import Attachment, SessionKey
 
@@ -142,7 +142,7 @@ class AttachmentEndpoints:
         """Make a link that needs no credentials, for a short time."""
         key = await self._key(request, "read")
         body: Any = await self._service.read_body(request) if await _has_body(request) else {}
-        ttl: Any = self._attachments.options.link_seconds
+        ttl: Any = min(self._attachments.options.link_seconds, MAX_LINK_SECONDS)
         match body:
             case {"ttl": wanted}:
                 ttl = wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
 from typing import Any, Self
 
 import pytest
@@ -18,10 +19,26 @@ from chatrt.models.scripted import call, tool_call
 from chatrt.runtime import SessionManager
 from chatrt.stores import MemoryStore
 from chatrt.stores.bucket import SignedRequest, StoredObject
+from chatrt.stores.memory_attachments import MemoryAttachments
 from chatrt.tools import tool
 from chatrt.turn import Turn, current_turn
 from chatrt.ui import convert_to_model_messages
 from tests import files
+
+
+class CountedFiles:
+    """Files of a store that count how often their bytes are asked for."""
+
+    def __init__(self, files: MemoryAttachments) -> None:
+        self.reads = 0
+        self._files = files
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name)
+
+    def read(self, *given: Any, **more: Any) -> AsyncIterator[bytes]:
+        self.reads += 1
+        return self._files.read(*given, **more)
 
 
 class Stage:
@@ -31,6 +48,7 @@ class Stage:
         self.model = ScriptedModel(list(answers) or ["One.", "Two.", "Three."])
         self.agent = ChatAgent("a", run=self.run, **options)
         self.store = MemoryStore()
+        self.store.attachments = CountedFiles(self.store.attachments)
         self.sessions = SessionManager(self.agent, self.store, attachments=attachments)
         self.chat = AgentChat("a", id="c", sessions=self.sessions)
         self.turns: list[Turn[Any]] = []
@@ -88,13 +106,11 @@ async def test_files_are_in_every_later_prompt():
 
     async with Stage("One.", call(tool_call("look", {"word": "x"})), "Two.", tools=[look]) as stage:
         await stage.say(await stage.chat.upload(files.PNG))
-        read = []
-        original = stage.store.attachments.read
-        stage.store.attachments.read = lambda *given, **more: read.append(given) or original(*given, **more)
+        before = stage.store.attachments.reads
         await stage.chat.send_message("Look.").result()
         for request in (0, 1, 2):
             assert [part["data"] for part in stage.shown(request)] == [as_data(files.PNG)]
-        assert len(read) == 1
+        assert stage.store.attachments.reads == before + 1
 
 
 async def test_a_deleted_file_is_told_of():

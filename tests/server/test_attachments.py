@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Mount
 
 from chatrt.attachments import Attachments
 from chatrt.clock import ManualClock
 from chatrt.media_types import HEAD
 from chatrt.server import Limits, create_app
+from chatrt.server.file_response import file_response
 from chatrt.stores import MemoryStore, SQLiteStore
-from chatrt.stores.attachments import PIECE
+from chatrt.stores.attachments import PIECE, Attachment
+from chatrt.stores.memory_attachments import MemoryAttachments
 from tests import files
 from tests.server.kit import KEY, Gates, make_agent
 
@@ -260,22 +264,36 @@ async def test_two_uploads_at_once_over_the_limit(http):
     assert len(await left(http)) == 1
 
 
-async def test_a_file_that_breaks_off_leaves_nothing(http):
+class TellingFiles:
+    """Files of a store that tell when one is removed."""
+
+    def __init__(self, files: MemoryAttachments) -> None:
+        self.removed = asyncio.Event()
+        self._files = files
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name)
+
+    async def delete(self, *given: Any) -> bool:
+        deleted = await self._files.delete(*given)
+        self.removed.set()
+        return deleted
+
+
+async def test_a_file_that_breaks_off_leaves_nothing(make_kit):
     """A connection that ends in the middle of a file leaves no file, and keeps no place."""
-    host, port = http.base_url.host, http.base_url.port
-    _, writer = await asyncio.open_connection(host, port)
+    store = MemoryStore()
+    store.attachments = told = TellingFiles(store.attachments)
+    kit = await make_kit(store=store, attachments=Attachments(max_count=1))
+    await start(kit.http)
+    _, writer = await asyncio.open_connection(kit.http.base_url.host, kit.http.base_url.port)
     head = f"POST {C1} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: text/plain\r\ncontent-length: {3 * PIECE}\r\n\r\n"
     writer.write(head.encode() + b"a" * 2 * PIECE)
     await writer.drain()
     writer.close()
-    await writer.wait_closed()
-    for _ in range(200):  # the server notices when it does
-        response = await put(http, b"a" * 3 * PIECE, "text/plain")
-        if response.status_code == 201:
-            break
-        assert code(response) == (413, "too-many-attachments")
-        await asyncio.sleep(0.01)
-    assert await left(http) == [response.json()["id"]]
+    await told.removed.wait()
+    assert await left(kit.http) == []
+    assert (await put(kit.http)).status_code == 201
 
 
 async def test_silence(make_kit):
@@ -471,3 +489,46 @@ async def test_forgotten_uploads_make_room(make_kit):
     assert code(await put(kit.http)) == (413, "too-many-attachments")
     clock.advance(661)
     assert (await put(kit.http)).status_code == 201
+
+
+async def test_a_head_start_sees_files(make_kit):
+    """What begins the first answer of a chat is shown the files of its first message."""
+    seen: list[Any] = []
+    kit = await make_kit(head_start=lambda request: seen.extend(request.messages))
+    await start(kit.http)
+    await put(kit.http)
+    message = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "echo x"}, file_part(f"{C1}/att_1")]}
+    answer = await kit.http.post("/api/chat/kit", json={"id": "c1", "messages": [message]})
+    assert answer.status_code == 200
+    assert seen[0]["content"][1]["data"]["url"].startswith("data:image/png;base64,iVBOR")
+
+
+async def test_pages_of_other_origins(make_kit):
+    """A page of an origin that is let in may send names and read tags; errors can be read, too."""
+    origin = {"origin": "https://app.example.com"}
+    kit = await make_kit(cors_origins=[origin["origin"]])
+    await start(kit.http)
+    asked = {**origin, "access-control-request-method": "POST", "access-control-request-headers": "x-filename"}
+    assert (await kit.http.options(C1, headers=asked)).status_code == 200
+    sent = await put(kit.http, files.HTML, **origin)
+    assert (sent.status_code, sent.headers["access-control-allow-origin"]) == (415, origin["origin"])
+    await put(kit.http, **origin)
+    shown = await kit.http.get(f"{C1}/att_2", headers=origin)
+    assert "etag" in shown.headers["access-control-expose-headers"]
+
+
+async def test_a_reader_that_takes_nothing():
+    """Who asks for a file and does not read it is cut off."""
+    row = Attachment(id="a", media_type="text/plain", filename=None, size=5, created_at=0, expires_at=0)
+    scope = {"type": "http", "method": "GET", "headers": [], "asgi": {"spec_version": "2.4"}}
+
+    async def read(start: int, stop: int):
+        yield b"hello"[start:stop]
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    response = file_response(Request(scope), row, read, other_origins=False, send_seconds=0.01)
+    with pytest.raises(ClientDisconnect):
+        await response(scope, asyncio.Event().wait, send)
