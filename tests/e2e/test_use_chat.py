@@ -240,3 +240,12 @@ def test_files_are_parts(run):
     assert file["mediaType"].startswith("image/")
     assert file["url"].startswith("data:")
     assert text["type"] == "text"
+
+
+def test_a_file_is_attached(run):
+    """A file that was uploaded is named by the stock `sendMessage`, stored by its path, and shown from there."""
+    seen = run("attach")
+    assert seen["texts"][:4] == ["echo hello", "hello", "echo seen", "seen"]
+    assert seen["part"] == {"type": "file", "mediaType": "image/gif", "filename": "ž.gif", "url": seen["path"]}
+    assert seen["same"] is True
+    assert "url-not-allowed" in seen["errors"][0]

@@ -343,6 +343,22 @@ const scenarios = {
     await page.say("file");
     return { parts: page.last.parts.filter((part) => part.type !== "step-start") };
   },
+
+  async attach() {
+    const page = await open("chat-attach");
+    await page.say("echo hello");
+    const bytes = Uint8Array.from("GIF89a\x01\x00\x01\x00\x00\x00\x00;", (letter) => letter.charCodeAt(0));
+    const attachments = `${base}/v1/sessions/${chatId("chat-attach")}/attachments`;
+    const headers = { "content-type": "image/gif", "x-filename": encodeURIComponent("ž.gif") };
+    const sent = await (await fetch(attachments, { method: "POST", headers, body: bytes })).json();
+    const url = new URL(sent.url, base).href; // as a page of another origin would need it
+    await page.say("echo seen", { files: [{ type: "file", mediaType: sent.mediaType, filename: sent.filename, url }] });
+    const message = (await stored("chat-attach")).at(-2);
+    const shown = await fetch(new URL(message.parts.find((part) => part.type === "file").url, base));
+    const same = (await shown.arrayBuffer()).byteLength === bytes.byteLength;
+    await page.say("echo again", { files: [{ type: "file", mediaType: "image/gif", url: "https://example.com/a.gif" }] });
+    return { texts: page.texts, part: message.parts.find((part) => part.type === "file"), path: sent.url, same, errors: page.errors };
+  },
 };
 
 try {
