@@ -51,7 +51,7 @@ _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0
 _UNTOLD = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 _TEXTS = frozenset({"application/json", "application/yaml", "application/xml", "application/x-ndjson", "image/svg+xml"})
 _PAGE = re.compile(
-    rb"(?:<\?xml[^>]*>|<!--.*?-->|\s)*<(!doctype\s+(?:html|svg)|html|svg|head|body|script|iframe)\b",
+    rb"(?:<\?xml[^>]*>|<!--(?:(?!-->).)*-->|\s)*<(!doctype\s+(?:html|svg)|html|svg|head|body|script|iframe)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from chatrt.errors import URLNotAllowedError
@@ -154,6 +156,16 @@ def test_files_of_other_chats():
     """A chat's messages name files of that chat."""
     with pytest.raises(URLNotAllowedError, match="another chat"):
         DEFAULT.check(own_url("c2", "att_1"), chat_id="c1")
+
+
+@pytest.mark.parametrize("piece", ["/a", "/v1/sessions/a", "/%2e", "/-", "data:", "data:a/a;b=", "https://a", "/"])
+def test_looking_takes_no_time(piece):
+    """No URL makes the look at it slow."""
+    url = piece * (2**20 // len(piece))
+    started = time.process_time()
+    with pytest.raises(URLNotAllowedError):
+        CDN.check(url, chat_id="c")
+    assert time.process_time() - started < 1
 
 
 def test_names_in_prompts():

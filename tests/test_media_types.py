@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from chatrt.errors import UnsupportedTypeError
@@ -121,6 +123,16 @@ def test_parameters_and_other_names():
     assert parse_media_type("Text/Plain; charset=utf-8") == "text/plain"
     assert parse_media_type("image/jpg") == "image/jpeg"
     assert parse_media_type(None) == ""
+
+
+@pytest.mark.parametrize("piece", [b"<!---->", b"<!--", b"-->", b"<?xml>", b"<?xml", b" ", b"<", b"<!doctype "])
+def test_looking_takes_no_time(piece):
+    """Nothing that a file begins with makes the look at it slow."""
+    head = (piece * HEAD)[:HEAD]
+    started = time.process_time()
+    for _ in range(10):
+        TypeCheck("text/plain", DEFAULT_TYPES).begin(head)
+    assert time.process_time() - started < 0.5
 
 
 def test_texts_are_texts_to_their_ends():

@@ -168,7 +168,10 @@ class SessionAttachments:
         except InvalidInputError:
             await self._remove(key, row)
             raise
-        return await self._kept.finish(key, row.id, media_type=row.media_type, size=row.size, sha256=sha256)
+        try:
+            return await self._kept.finish(key, row.id, media_type=row.media_type, size=row.size, sha256=sha256)
+        except AttachmentNotFoundError:
+            return await self.get(key, row.id)  # somebody else has completed it meanwhile
 
     async def _inspect(self, bucket: Bucket, name: str, row: Attachment, told: str | None) -> str | None:
         """Check the type of an object and its digest, and return the digest; reads no more of it than is needed."""

@@ -104,6 +104,15 @@ async def test_completing_too_early(http):
     assert (await complete(http, file)).status_code == 200
 
 
+async def test_completing_twice_at_once(http):
+    """Who completes a file while somebody else does gets the same answer."""
+    file = await announce(http)
+    await send(file["upload"], files.PNG)
+    first, second = await asyncio.gather(complete(http, file), complete(http, file))
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert first.json() == second.json()
+
+
 @pytest.mark.parametrize(
     ("kind", "announced", "sent", "refused"),
     [
