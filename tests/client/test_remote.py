@@ -15,13 +15,16 @@ CROSSING = sorted(
     (
         value
         for value in vars(errors).values()
-        if inspect.isclass(value) and issubclass(value, ChatrtError) and value.status in (400, 401, 403, 404, 409, 413)
+        if inspect.isclass(value)
+        and issubclass(value, ChatrtError)
+        and value.status in (400, 401, 403, 404, 409, 413, 415, 422)
     ),
     key=lambda error: error.code,
 )
 # A client never meets these: they are about the inside of the server, or of another protocol.
 NOT_MET = {
     "stale-epoch",
+    "invalid-signature",
     "invalid-tool-input",
     "no-such-tool",
     "sub-agent-deadlock",
