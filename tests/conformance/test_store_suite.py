@@ -30,7 +30,7 @@ class TestPostgresStore(StoreSuite):
     async def make_store(self, postgres_url):
         await migrate(postgres_url)
         connection = await asyncpg.connect(postgres_url)
-        for table in ("sessions", "heads", "work", "inbox", "out_segments", "nodes", "states"):
+        for table in ("sessions", "heads", "work", "inbox", "out_segments", "nodes", "states", "attachments"):
             await connection.execute(f"DELETE FROM chatrt.{table}")
         await connection.execute("UPDATE chatrt.epoch_floor SET epoch = 0")
         await connection.close()

@@ -21,7 +21,7 @@ from chatrt.testing.store_suite.setting import COMPLETE, NOW, a_commit, chunk, n
 pytestmark = pytest.mark.timeout(300)
 
 KEYS = [SessionKey("", "a"), SessionKey("", "b"), SessionKey("tenant", "a")]
-TABLES = ("sessions", "heads", "work", "inbox", "out_segments", "nodes", "states")
+TABLES = ("sessions", "heads", "work", "inbox", "out_segments", "nodes", "states", "attachments")
 
 keys = st.sampled_from(KEYS)
 owners = st.sampled_from(["worker-1", "worker-2"])

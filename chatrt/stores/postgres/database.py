@@ -221,7 +221,23 @@ class Database:
         Raises:
             StoreUnavailableError: If it failed, or its outcome is unknown.
         """
-        task = asyncio.ensure_future(self._translated(lambda: self._fetch(sql, arguments, WRITE_SECONDS)))
+        return await self._to_its_end(lambda: self._fetch(sql, arguments, WRITE_SECONDS))
+
+    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run work in one transaction; what it raises undoes it.
+
+        Raises:
+            StoreUnavailableError: If it failed, or its outcome is unknown.
+        """
+
+        async def transact() -> T:
+            async with self._connection() as connection, asyncio.timeout(WRITE_SECONDS), connection.transaction():
+                return await work(connection)
+
+        return await self._to_its_end(transact)
+
+    async def _to_its_end(self, call: Callable[[], Awaitable[T]]) -> T:
+        task = asyncio.ensure_future(self._translated(call))
         self._writes.add(task)
         task.add_done_callback(self._written)
         return await asyncio.shield(task)
@@ -249,7 +265,7 @@ class Database:
         connection = await pool.acquire(timeout=WRITE_SECONDS)
         try:
             yield connection
-        except asyncpg.PostgresError:
+        except (asyncpg.PostgresError, ChatrtError):
             raise
         except BaseException:
             # It is broken, or it would wait for the server to confirm that the statement was cancelled; a server that

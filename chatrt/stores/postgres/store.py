@@ -40,6 +40,7 @@ from chatrt.stores.base import (
     to_millis,
 )
 from chatrt.stores.postgres import queries
+from chatrt.stores.postgres.attachments import PostgresAttachments
 from chatrt.stores.postgres.database import Database, Target, connect
 from chatrt.stores.postgres.grouping import Grouping
 from chatrt.stores.postgres.migrations import ensure_schema
@@ -81,6 +82,7 @@ class PostgresStore:
         self._listener = Listener(self._database, self._target, self._origin)
         self._inputs: Grouping[_NewInput, Appended] = Grouping(self._append_in)
         self._outputs: Grouping[list[_NewSegment], list[int | StaleEpochError]] = Grouping(self._append_out)
+        self.attachments = PostgresAttachments(self._ready)
         self._is_open = False
 
     def __repr__(self) -> str:

@@ -82,6 +82,30 @@ CREATE TABLE chatrt.states (
     body bytea NOT NULL
 );
 
+CREATE TABLE chatrt.attachments (
+    aid bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    sid bigint NOT NULL,
+    id text NOT NULL,
+    media_type text NOT NULL,
+    filename text,
+    size bigint NOT NULL,
+    sha256 text,
+    status text NOT NULL,
+    created_at float8 NOT NULL,
+    expires_at float8 NOT NULL,
+    in_bucket boolean NOT NULL,
+    UNIQUE (sid, id)
+);
+
+-- The bytes of a file in pieces of one size, the last of which may be smaller; compressed files gain nothing by more.
+CREATE TABLE chatrt.attachment_pieces (
+    aid bigint NOT NULL REFERENCES chatrt.attachments ON DELETE CASCADE,
+    idx integer NOT NULL,
+    body bytea NOT NULL,
+    PRIMARY KEY (aid, idx)
+);
+ALTER TABLE chatrt.attachment_pieces ALTER COLUMN body SET STORAGE EXTERNAL;
+
 -- Takes the locks of a group; what is read afterwards is what was committed before.
 CREATE FUNCTION chatrt.lock_heads_1(p_tenants text[], p_chats text[]) RETURNS void LANGUAGE sql AS $$
     SELECT h.sid FROM chatrt.heads h JOIN chatrt.sessions s USING (sid)
@@ -167,6 +191,7 @@ BEGIN
     DELETE FROM chatrt.out_segments WHERE sid = v_sid;
     DELETE FROM chatrt.nodes WHERE sid = v_sid;
     DELETE FROM chatrt.states WHERE sid = v_sid;
+    DELETE FROM chatrt.attachments WHERE sid = v_sid;
     DELETE FROM chatrt.sessions WHERE sid = v_sid;
     PERFORM chatrt.tell_1(p_origin, ARRAY[chatrt.notice_1('session', 0, p_tenant, p_chat)]);
     RETURN true;
