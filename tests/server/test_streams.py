@@ -58,16 +58,28 @@ async def test_a_reader_that_leaves_is_let_go(kit):
     await readers(kit, 0)
 
 
-async def test_a_reader_that_leaves_before_the_first_byte_is_let_go(kit):
+async def test_a_reader_that_leaves_before_the_first_byte_is_let_go(kit, serve):
     """A connection that is dropped right after its request leaves nothing behind."""
     await kit.new("c1")
+    session = await kit.sessions.get_session("c1")
+    attached: list[int] = []
+    ended = asyncio.Event()
+
+    async def watched(scope, receive, send):
+        await kit.app(scope, receive, send)
+        if scope["type"] == "http":
+            attached.append(session.outbox.readers)
+            ended.set()
+
+    http = await serve(watched)
     for _ in range(5):
-        _, writer = await asyncio.open_connection(kit.http.base_url.host, kit.http.base_url.port)
+        ended.clear()
+        _, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
         writer.write(b"GET /v1/sessions/c1/out HTTP/1.1\r\nhost: localhost\r\n\r\n")
         await writer.drain()
         writer.close()
-    await kit.http.get("/healthz")
-    await readers(kit, 0)
+        await ended.wait()
+    assert attached == [0] * 5
 
 
 async def test_a_head_request_opens_no_stream(kit):

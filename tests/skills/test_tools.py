@@ -321,9 +321,18 @@ def children() -> str:
 
 
 async def gone(pid: int) -> None:
-    """Wait until a process that was killed is dead: that takes the system a moment."""
-    while alive(pid):
-        await asyncio.sleep(0.01)
+    """Wait until the system says that a process is dead, whoever started it."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop, died = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(process, died.set)
+    try:
+        await died.wait()
+    finally:
+        loop.remove_reader(process)
+        os.close(process)
 
 
 def alive(pid: int) -> bool:
