@@ -60,6 +60,7 @@
     |   +-- ToolServerUnavailableError  tool-server-unavailable  503  an MCP server cannot be reached, or is lost
     +-- RemoteError                 remote-error          502  a client got an answer it has no class for
     |   +-- ServerUnavailableError  server-unavailable    503  a client cannot reach the server, or lost it for good
+    |   +-- MalformedStreamError    malformed-stream      502  a client reads what is no stream of records
     +-- TurnFailedError             turn-failed           500  a client waited for an answer, and the turn failed
     +-- UsageError                  usage                 500  chatrt itself is used wrongly
         +-- InvalidSkillError       invalid-skill         500  a SKILL.md is missing or says too little
@@ -663,6 +664,16 @@ class ServerUnavailableError(RemoteError):
     code = "server-unavailable"
     status = 503
     retryable = True
+
+
+class MalformedStreamError(RemoteError):
+    """What came over a stream of records is none, or holds one that is larger than its reader takes."""
+
+    code = "malformed-stream"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"not a stream of records: {reason}")
+        self.reason = reason
 
 
 class TurnFailedError(ChatrtError):

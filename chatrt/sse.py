@@ -40,10 +40,12 @@ class SSEDecoder:
 
     Attributes:
         last_event_id: What a reconnecting reader sends as `Last-Event-ID`; empty when there is none.
+        pending_bytes: What is held of an event that is not complete.
     """
 
     def __init__(self) -> None:
         self.last_event_id = ""
+        self.pending_bytes = 0
         self._at_start = True
         self._pending: list[bytes] = []
         self._clear()
@@ -51,6 +53,7 @@ class SSEDecoder:
     def decode(self, data: bytes) -> list[SSEEvent]:
         """Take bytes and return the events that they complete."""
         self._pending.append(data)
+        self.pending_bytes += len(data)
         if self._waits_for_more(data):
             return []
         text = b"".join(self._pending)
@@ -65,6 +68,7 @@ class SSEDecoder:
             self._take_line(text[position : end.start()], events)
             position = end.end()
         self._pending = [text[position:]] if position < len(text) else []
+        self.pending_bytes = len(text) - position + sum(map(len, self._data))
         return events
 
     def flush(self) -> list[SSEEvent]:

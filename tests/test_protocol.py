@@ -14,8 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
+<<<<<<< HEAD
 from chatrt import codec, errors
 from chatrt.attachments import Attachments
+=======
+from chatrt import codec, errors, packed
+>>>>>>> 71b0607 (Stream .out as MessagePack frames to whoever asks for them; let AgentChat ask)
 from chatrt.errors import ChatrtError, InvalidInputError, PublicError
 from chatrt.file_urls import FileURLs
 from chatrt.ids import CountingIds
@@ -95,6 +99,24 @@ def as_header(line: str) -> tuple[str, str]:
     return name, value
 
 
+# --- MessagePack, which the page has in hex or as JSON, a frame in a line
+
+
+def is_hex(line: str) -> bool:
+    return re.fullmatch("[0-9a-f]{2}( [0-9a-f]{2})*", line) is not None
+
+
+def as_hex(body: bytes) -> list[str]:
+    return [body.hex(" ")]
+
+
+def as_frames(body: bytes) -> list[str]:
+    decoder = packed.FrameDecoder()
+    frames = decoder.decode(body)
+    assert decoder.is_between_frames
+    return [f'[{seq}, "{kind}", {text.decode()}]' for seq, kind, text in frames]
+
+
 # --- comparing
 
 
@@ -170,6 +192,9 @@ async def run(exchange: Exchange, http: httpx.AsyncClient, names: Names) -> None
     if response.headers.get("content-type") == "application/json":
         pattern = json.loads(re.sub(r"(?<=: )…", '"…"', "\n".join(exchange.expected)))
         assert names.same_json(pattern, response.json()), f"{where}: {response.text}"
+    elif response.headers.get("content-type") == packed.MEDIA_TYPE:
+        lines = as_hex(response.content) if is_hex(exchange.expected[0]) else as_frames(response.content)
+        assert names.same_lines(exchange.expected, lines), f"{where}:\n{lines}"
     else:
         lines = response.text.removesuffix("\n").split("\n") if response.text else []
         assert names.same_lines(exchange.expected, lines), f"{where}:\n{response.text}"

@@ -13,21 +13,21 @@ import orjson
 
 from chatrt.client.inputs import file_part
 from chatrt.client.patience import Patience
+from chatrt.client.records import ACCEPT_EVENTS, ACCEPT_FRAMES, read_batches
 from chatrt.client.remote import RETRYABLE_STATUSES, error_from_response
 from chatrt.client.transport import ChatState, NewFile, OutRecord
 from chatrt.clock import Clock, SystemClock
 from chatrt.codec import dumps
 from chatrt.errors import AgentMismatchError, ForbiddenError, ServerUnavailableError
 from chatrt.file_urls import own_url
+from chatrt.packed import MAX_FRAME_BYTES
 from chatrt.pending_messages import PendingMessage
-from chatrt.sse import SSEDecoder, SSEEvent
 from chatrt.ui import UIPart
 
 Token = str | Callable[[], Awaitable[str]]
 
 # The server sends something at least every 15 s, so silence for three times as long is a dead connection.
 TIMEOUT = httpx.Timeout(connect=10.0, read=45.0, write=30.0, pool=None)
-CONTROL_RECORDS = frozenset({"turn-start", "turn-complete", "gap"})
 # A connection that lived this long was no failure to connect, even if nothing came over it.
 A_LIFE = 10.0
 
@@ -40,6 +40,8 @@ class HTTPTransport:
         token: Sent as bearer token; a callable is asked before the first request and once more after each 401.
         http: Used instead of an own client, and left open.
         timeout: Seconds to go on trying when the server cannot be reached or breaks off.
+        frames: Ask for MessagePack frames, which cost both sides less; a server that does not speak them sends events.
+        max_record_bytes: What one record of a stream may weigh; nothing behind a larger one is read.
         clock: What to wait by between the attempts.
     """
 
@@ -50,8 +52,12 @@ class HTTPTransport:
         token: Token | None = None,
         http: httpx.AsyncClient | None = None,
         timeout: float = 30.0,
+        frames: bool = True,
+        max_record_bytes: int = MAX_FRAME_BYTES,
         clock: Clock | None = None,
     ) -> None:
+        self._formats = ACCEPT_FRAMES if frames else ACCEPT_EVENTS
+        self._max_record_bytes = max_record_bytes
         self._sessions_url = base_url.rstrip("/") + "/v1/sessions"
         self._ask_token = token
         self._token: str | None = token if isinstance(token, str) else None
@@ -94,7 +100,10 @@ class HTTPTransport:
             connected_at = self._clock.monotonic()
             at_least = 0.0
             try:
-                async with self._connect(chat_id, cursor) as response, aclosing(_batches(response, cursor)) as batches:
+                async with (
+                    self._connect(chat_id, cursor) as response,
+                    aclosing(read_batches(response, cursor, max_bytes=self._max_record_bytes)) as batches,
+                ):
                     async for batch in batches:
                         patience.progress()
                         yield batch
@@ -103,6 +112,8 @@ class HTTPTransport:
                 failure: Exception = error
             except _TryAgainError as error:
                 failure, at_least = error.failure, error.at_least
+            except ServerUnavailableError as error:
+                failure = error
             else:
                 failure = ServerUnavailableError("the server ended the stream")
             if self._clock.monotonic() - connected_at > A_LIFE:
@@ -178,7 +189,7 @@ class HTTPTransport:
 
     @asynccontextmanager
     async def _connect(self, chat_id: str, cursor: int) -> AsyncGenerator[httpx.Response, None]:
-        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(cursor)}
+        headers = {"Accept": self._formats, "Last-Event-ID": str(cursor)}
         request = self._http.build_request("GET", self._url(chat_id, "out"), headers=headers, timeout=TIMEOUT)
         response = await self._authorized(request, stream=True)
         try:
@@ -235,28 +246,3 @@ def _give_up(failure: Exception) -> Exception:
 def _retry_after(response: httpx.Response) -> float:
     value = response.headers.get("Retry-After", "")
     return float(value) if value.isascii() and value.isdigit() else 0.0
-
-
-async def _batches(response: httpx.Response, cursor: int) -> AsyncGenerator[list[OutRecord], None]:
-    """Yield the records of a stream of server-sent events, those that came in one piece of bytes together."""
-    decoder = SSEDecoder()
-    async for data in response.aiter_bytes():
-        batch: list[OutRecord] = []
-        for event in decoder.decode(data):
-            record = _to_record(event)
-            # A gap stands for records before its own number, which may be the cursor itself.
-            if record is not None and (record.seq > cursor or record.kind == "gap"):
-                batch.append(record)
-                cursor = record.seq
-        if batch:
-            yield batch
-
-
-def _to_record(event: SSEEvent) -> OutRecord | None:
-    kind = event.event or "message"
-    if event.id is None or not event.id.isdigit():
-        return None
-    if kind == "message":
-        return OutRecord(int(event.id), "chunk", orjson.loads(event.data))
-    # Control records of a newer server are passed over; the next record carries the cursor beyond them.
-    return OutRecord(int(event.id), kind, orjson.loads(event.data)) if kind in CONTROL_RECORDS else None

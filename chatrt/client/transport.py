@@ -100,6 +100,7 @@ class Transport(Protocol):
             SessionNotFoundError: If there is no such session.
             CursorAheadError: If the log ends before the cursor.
             ServerUnavailableError: If the server cannot be reached for too long.
+            MalformedStreamError: If what comes is no stream of records, or one of them is too large.
         """
         ...
 

@@ -17,6 +17,7 @@ from chatrt.server.limits import check_chat_id
 from chatrt.server.service import Service
 from chatrt.server.streams import HEADERS
 from chatrt.stores.base import Parent, SessionRow
+from chatrt.wires.formats import choose_format
 from chatrt.wires.log import look_up_tail
 from chatrt.wires.native import append, parse_cursor, parse_part_id, read_out
 
@@ -179,8 +180,15 @@ class NativeEndpoints:
             raise InvalidInputError("not `idle`", path="until")
         session = await self._service.sessions.get_session(chat_id, tenant=principal.tenant)
         await look_up_tail(session, after)
-        frames = read_out(session, self._service.sessions.store, after=after, until_idle=until == "idle")
-        return self._service.streams.open(frames, headers=HEADERS, when_cut="close", expires_at=principal.expires_at)
+        form = choose_format(request.headers.get("accept"))
+        return self._service.streams.open(
+            read_out(session, self._service.sessions.store, form, after=after, until_idle=until == "idle"),
+            headers={**HEADERS, "vary": "Accept"},
+            media_type=form.media_type,
+            heartbeat=form.heartbeat,
+            when_cut="close",
+            expires_at=principal.expires_at,
+        )
 
     # --- who asks
 

@@ -1,11 +1,11 @@
-"""The SSE response: a log reader spoken through sse-starlette, ended at a record boundary when its time is over."""
+"""The streamed response: a log reader spoken through sse-starlette, ended between two records when its time is over."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import Literal
+from typing import Literal, cast
 
 import anyio
 from sse_starlette.event import ServerSentEvent
@@ -15,10 +15,10 @@ from starlette.types import Message, Receive, Scope, Send
 from chatrt.clock import Clock
 from chatrt.server.limits import Limits
 from chatrt.wires.ai_sdk import StreamCutError
+from chatrt.wires.formats import EVENT_STREAM, KEEP_ALIVE
 
 logger = logging.getLogger("chatrt.server")
 
-KEEP_ALIVE = ServerSentEvent(comment="keep-alive", sep="\n")
 LOOKS_PER_SEND = 8
 """How often a stalled reader is looked at within the time it may stall."""
 
@@ -102,23 +102,36 @@ class OpenStreams:
         headers: dict[str, str],
         when_cut: WhenCut,
         expires_at: float | None,
+        media_type: str = EVENT_STREAM,
+        heartbeat: bytes = KEEP_ALIVE,
         on_end: Callable[[], None] | None = None,
     ) -> EventStream:
         """Return the response that sends these frames.
 
         Args:
-            frames: Whole events; each item is one write.
+            frames: Whole frames; each item is one write.
             headers: Of the response.
             when_cut: What happens when the stream's time is over or its source fails: `close` ends the body as if it
                 were complete, for readers with a cursor; `break` drops the connection, for readers who would take a
                 complete body for a complete answer.
             expires_at: When the reader's rights end, in seconds since 1970.
+            media_type: What the frames are.
+            heartbeat: What is sent while there is nothing to send.
             on_end: Called when the response is over, however it ends.
         """
         seconds = self.limits.stream_seconds
         if expires_at is not None:
             seconds = min(seconds, expires_at - self.clock.now())
-        return EventStream(self, frames, headers=headers, when_cut=when_cut, seconds=seconds, on_end=on_end)
+        return EventStream(
+            self,
+            frames,
+            headers=headers,
+            media_type=media_type,
+            heartbeat=heartbeat,
+            when_cut=when_cut,
+            seconds=seconds,
+            on_end=on_end,
+        )
 
     def add(self, stream: EventStream) -> None:
         self._open.add(stream)
@@ -142,6 +155,8 @@ class EventStream(EventSourceResponse):
         frames: AsyncIterator[bytes],
         *,
         headers: dict[str, str],
+        media_type: str,
+        heartbeat: bytes,
         when_cut: WhenCut,
         seconds: float,
         on_end: Callable[[], None] | None,
@@ -149,8 +164,10 @@ class EventStream(EventSourceResponse):
         super().__init__(  # pyright: ignore[reportUnknownMemberType] - a bare `dict` in its signature
             frames,
             headers=headers,
+            media_type=media_type,
             ping=streams.heartbeat,
-            ping_message_factory=lambda: KEEP_ALIVE,
+            # It may give bytes as well: what it gives is encoded only where it is none.
+            ping_message_factory=lambda: cast("ServerSentEvent", heartbeat),
             send_timeout=streams.limits.send_seconds,
             shutdown_event=streams.stopping,
             shutdown_grace_period=GRACE_SECONDS,

@@ -11,7 +11,8 @@ from chatrt.runtime import Session
 from chatrt.runtime.asks import parse_askers
 from chatrt.stores.base import Appended, Store
 from chatrt.ui import UIMessage
-from chatrt.wires.frames import native_frame, writes
+from chatrt.wires.formats import StreamFormat
+from chatrt.wires.frames import writes
 from chatrt.wires.log import is_busy, reading
 
 _CURSOR = re.compile(r"[0-9]{1,19}")
@@ -127,14 +128,17 @@ def _optional(body: dict[str, Any], key: str, kind: type[_T]) -> _T | None:
     raise InvalidInputError(f"{_EXPECTED[kind]} is expected", path=f"/{key}")
 
 
-async def read_out(session: Session, store: Store, *, after: int, until_idle: bool) -> AsyncIterator[bytes]:
+async def read_out(
+    session: Session, store: Store, form: StreamFormat, *, after: int, until_idle: bool
+) -> AsyncIterator[bytes]:
     """Yield the records of `.out` after a cursor as frames.
 
     Args:
         session: The session.
         store: Where the inbox is looked at, to know what is unsettled.
+        form: What the frames look like.
         after: The last seq the reader has.
-        until_idle: End, with an `idle` event, as soon as nothing that was appended is unsettled. The stream
+        until_idle: End, with an `idle` frame, as soon as nothing that was appended is unsettled. The stream
             of a closed session always ends so.
     """
     cursor = after
@@ -142,20 +146,20 @@ async def read_out(session: Session, store: Store, *, after: int, until_idle: bo
     if until_idle:
         async with reading(session, cursor, live=False) as batches:
             async for batch in batches:
-                for data in writes(map(native_frame, batch)):
+                for data in writes(map(form.frame, batch)):
                     yield data
                 cursor = batch[-1].seq
         if await _is_idle(session, store, cursor):
-            yield _idle(cursor)
+            yield form.idle(cursor)
             return
     async with reading(session, cursor) as batches:
         async for batch in batches:
-            for data in writes(map(native_frame, batch)):
+            for data in writes(map(form.frame, batch)):
                 yield data
             cursor = batch[-1].seq
             settled = until_idle and any(record.kind == "turn-complete" for record in batch)
             if settled and await _is_idle(session, store, cursor):
-                yield _idle(cursor)
+                yield form.idle(cursor)
                 return
 
 
@@ -163,7 +167,3 @@ async def _is_idle(session: Session, store: Store, cursor: int) -> bool:
     position = await session.position()
     # What another process has settled is known from the store before it is read here.
     return max(session.outbox.last_seq, position.cursor) <= cursor and not await is_busy(session, store, position)
-
-
-def _idle(cursor: int) -> bytes:
-    return b'event: idle\ndata: {"cursor":%d}\n\n' % cursor
