@@ -13,7 +13,7 @@ Rules that hold for every filling, and that `chatrt.testing.store_suite` checks:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -72,8 +72,8 @@ class SessionRow:
 
     Attributes:
         created_at: Seconds since 1970.
-        updated_at: When the session last took an inbox record, had a turn or action committed, or was closed; in
-            seconds since 1970. Chunks do not move it.
+        updated_at: When the session last took an inbox record, had a turn or action committed, got other metadata, or
+            was closed; in seconds since 1970. Chunks do not move it.
         closed_reason: What `close_session` was given.
         parent: The session that started it; None for one that began by itself.
     """
@@ -87,6 +87,18 @@ class SessionRow:
     client_data: Any
     closed_reason: str | None = None
     parent: Parent | None = None
+
+
+class Recency(NamedTuple):
+    """A place among the sessions of a tenant, the one that was updated last first; of equal times by chat id."""
+
+    updated_at: float
+    chat_id: str
+
+    @classmethod
+    def of(cls, row: SessionRow) -> Recency:
+        """Return the place of a session."""
+        return cls(row.updated_at, row.key.chat_id)
 
 
 class NewRecord(NamedTuple):
@@ -285,7 +297,11 @@ class Store(Protocol):
         at: float,
         parent: Parent | None = None,
     ) -> tuple[SessionRow, bool]:
-        """Create a session, or return the one that is there unchanged; the flag says whether it is new."""
+        """Create a session, or return the one that is there unchanged; the flag says whether it is new.
+
+        Raises:
+            TooLargeError: If the metadata are larger than `chatrt.stores.metadata` allows.
+        """
         ...
 
     async def find_session(self, key: SessionKey) -> SessionRow | None:
@@ -305,6 +321,35 @@ class Store(Protocol):
         """Yield sessions ordered by chat id, those after `after`, at most `limit` (0: all).
 
         With `parent` only those that this chat started, at a cost that does not depend on how many others there are.
+        """
+        ...
+
+    def iter_recent_sessions(
+        self,
+        tenant: str,
+        *,
+        agent: str | None = None,
+        status: SessionStatus | None = None,
+        parent: str | None = None,
+        after: Recency | None = None,
+        limit: int = 0,
+    ) -> AsyncIterator[SessionRow]:
+        """Yield sessions by `Recency`, last updated first, those behind the place `after`, at most `limit` (0: all).
+
+        The first ones cost the same however many there are, of the tenant or, with `agent`, of the agent. A session
+        that does not change comes exactly once in a series of pages; one that is updated meanwhile moves to the front,
+        which such a series has behind it.
+        """
+        ...
+
+    async def update_session(self, key: SessionKey, *, metadata: Mapping[str, Any], at: float) -> SessionRow:
+        """Lay a merge patch (RFC 7396) over the metadata of a session, open or closed, in one transaction.
+
+        Patches that come at once are laid one over the other: none is lost.
+
+        Raises:
+            SessionNotFoundError: If there is no such session.
+            TooLargeError: If the metadata would be larger than `chatrt.stores.metadata` allows; nothing was changed.
         """
         ...
 

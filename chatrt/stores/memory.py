@@ -5,7 +5,7 @@ It outlives `close`: opened again, the same object has the same sessions, as a f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -30,6 +30,7 @@ from chatrt.stores.base import (
     OnNotice,
     OutPage,
     Parent,
+    Recency,
     Record,
     SessionKey,
     SessionRow,
@@ -38,6 +39,7 @@ from chatrt.stores.base import (
     to_millis,
 )
 from chatrt.stores.memory_attachments import MemoryAttachments, StoredFiles
+from chatrt.stores.metadata import encode_metadata, merge_patch
 
 
 @dataclass(slots=True)
@@ -168,7 +170,9 @@ class MemoryStore:
         stored = self._find(key)
         created = stored is None
         if stored is None:
-            stored = _Stored(key, agent, dumps(metadata), dumps(client_data), at, at, self._epoch_floor, parent)
+            stored = _Stored(
+                key, agent, encode_metadata(metadata), dumps(client_data), at, at, self._epoch_floor, parent
+            )
             self._sessions[key] = stored
             if parent is not None:
                 self._children.setdefault(SessionKey(key.tenant, parent.chat_id), set()).add(key)
@@ -199,6 +203,30 @@ class MemoryStore:
             yielded += 1
             if yielded == limit:
                 return
+
+    async def iter_recent_sessions(
+        self,
+        tenant: str,
+        *,
+        agent: str | None = None,
+        status: SessionStatus | None = None,
+        parent: str | None = None,
+        after: Recency | None = None,
+        limit: int = 0,
+    ) -> AsyncIterator[SessionRow]:
+        rows = [row async for row in self.iter_sessions(tenant, agent=agent, status=status, parent=parent)]
+        recent = sorted((Recency.of(row) for row in rows), reverse=True)
+        behind = [place for place in recent if after is None or place < after]
+        for place in behind[: limit or None]:
+            stored = self._find(SessionKey(tenant, place.chat_id))
+            if stored is not None:
+                yield stored.row
+
+    async def update_session(self, key: SessionKey, *, metadata: Mapping[str, Any], at: float) -> SessionRow:
+        stored = self._get(key)
+        stored.metadata = encode_metadata(merge_patch(loads(stored.metadata), metadata))
+        stored.updated_at = at
+        return stored.row
 
     async def close_session(self, key: SessionKey, *, reason: str | None, at: float) -> SessionRow:
         stored = self._get(key)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from typing import Any, TypeVar
 
-from chatrt.codec import dumps
+from chatrt.codec import dumps, loads
 from chatrt.errors import StaleEpochError, StoreUnavailableError
 from chatrt.stores import sqlite_reads as reads
 from chatrt.stores import sqlite_writes as writes
@@ -30,6 +30,7 @@ from chatrt.stores.base import (
     OnNotice,
     OutPage,
     Parent,
+    Recency,
     Record,
     SessionKey,
     SessionRow,
@@ -37,6 +38,7 @@ from chatrt.stores.base import (
     Snapshot,
 )
 from chatrt.stores.sqlite_attachments import SQLiteAttachments, drop_unfinished
+from chatrt.stores.metadata import encode_metadata
 from chatrt.stores.sqlite_file import FileLock, connect_reader, connect_writer, create_private, to_store_error
 from chatrt.stores.sqlite_writer import Writer
 
@@ -181,7 +183,7 @@ class SQLiteStore:
         at: float,
         parent: Parent | None = None,
     ) -> tuple[SessionRow, bool]:
-        encoded = {"metadata": dumps(metadata), "client_data": dumps(client_data)}
+        encoded = {"metadata": encode_metadata(metadata), "client_data": dumps(client_data)}
         create = partial(writes.create_session, key=key, agent=agent, at=at, parent=parent, **encoded)
         return await self._write(create)
 
@@ -209,6 +211,32 @@ class SQLiteStore:
                 return
             after = rows[-1].key.chat_id
             left = None if left is None else left - size
+
+    async def iter_recent_sessions(
+        self,
+        tenant: str,
+        *,
+        agent: str | None = None,
+        status: SessionStatus | None = None,
+        parent: str | None = None,
+        after: Recency | None = None,
+        limit: int = 0,
+    ) -> AsyncIterator[SessionRow]:
+        left = limit or None
+        listing = partial(reads.list_recent, tenant=tenant, agent=agent, status=status, parent=parent)
+        while left != 0:
+            size = SMALL if left is None else min(SMALL, left)
+            rows = self._read(partial(listing, after=after, limit=size))
+            for row in rows:
+                yield row
+            if len(rows) < size:
+                return
+            after = Recency.of(rows[-1])
+            left = None if left is None else left - size
+
+    async def update_session(self, key: SessionKey, *, metadata: Mapping[str, Any], at: float) -> SessionRow:
+        patch = loads(dumps(metadata))  # the caller's own may change while the writer is busy
+        return await self._write(writes.update_session, key, patch, at)
 
     async def close_session(self, key: SessionKey, *, reason: str | None, at: float) -> SessionRow:
         return await self._write(writes.close_session, key, reason, at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 from chatrt.codec import dumps
 from chatrt.errors import SessionNotFoundError
@@ -11,6 +12,7 @@ from chatrt.stores.base import (
     Cursors,
     Node,
     OutPage,
+    Recency,
     Record,
     SessionKey,
     SessionRow,
@@ -21,11 +23,14 @@ from chatrt.stores.base import (
 from chatrt.stores.rows import decode_segment, load_branch, load_json, session_row
 from chatrt.stores.rows import load_tree as rows_to_tree
 
-_SESSION = """
+_ROW = """
 SELECT s.tenant, s.chat_id, s.agent, s.status, s.created_at, h.updated_at, s.metadata, s.client_data, s.closed_reason,
     s.parent_id, s.root_id, s.tool_call_id
-FROM sessions s JOIN heads h ON h.sid = s.sid
 """
+_SESSION = f"{_ROW} FROM sessions s JOIN heads h ON h.sid = s.sid"
+
+# Of equal times SQLite sorts by chat id, and nothing more: the index gives the order otherwise.
+_RECENT = f"{_ROW} FROM heads h {{index}} JOIN sessions s ON s.sid = h.sid"
 
 _HEAD = """
 SELECT h.sid, h.out_first, h.out_last FROM sessions s JOIN heads h ON h.sid = s.sid
@@ -111,6 +116,36 @@ def list_sessions(
         conditions.append("s.parent_id = ?")
         parameters.append(parent)
     sql = f"{_SESSION} WHERE {' AND '.join(conditions)} ORDER BY s.chat_id LIMIT {limit:d}"
+    return [session_row(row) for row in connection.execute(sql, parameters).fetchall()]
+
+
+def list_recent(
+    connection: sqlite3.Connection,
+    tenant: str,
+    *,
+    agent: str | None,
+    status: SessionStatus | None,
+    parent: str | None,
+    after: Recency | None,
+    limit: int,
+) -> list[SessionRow]:
+    conditions, parameters = ["h.tenant = ?"], list[Any]([tenant])
+    if agent is not None:
+        conditions.append("h.agent = ?")
+        parameters.append(agent)
+    if status is not None:
+        conditions.append("s.status = ?")
+        parameters.append(status)
+    if parent is not None:
+        conditions += ["s.tenant = ?", "s.parent_id = ?"]
+        parameters += [tenant, parent]
+    if after is not None:
+        # The first of the two is what an index can begin at.
+        conditions.append("h.updated_at <= ? AND (h.updated_at, s.chat_id) < (?, ?)")
+        parameters += [after.updated_at, *after]
+    index = "" if parent is not None else f"INDEXED BY heads_recent{'' if agent is None else '_of_agent'}"
+    sql = f"{_RECENT.format(index=index)} WHERE {' AND '.join(conditions)}"
+    sql += f" ORDER BY h.updated_at DESC, s.chat_id DESC LIMIT {limit:d}"
     return [session_row(row) for row in connection.execute(sql, parameters).fetchall()]
 
 

@@ -14,7 +14,7 @@ import sqlite3
 from chatrt.errors import UnreadableRecordError
 
 APPLICATION_ID = 0x63687274  # "chrt"
-VERSION = 3
+VERSION = 4
 
 _FILES = """
 CREATE TABLE attachments (
@@ -75,8 +75,14 @@ CREATE TABLE heads (
     out_first INTEGER NOT NULL DEFAULT 1,
     out_last INTEGER NOT NULL DEFAULT 0,
     settled_seq INTEGER NOT NULL DEFAULT 0,
-    updated_at REAL NOT NULL
+    updated_at REAL NOT NULL,
+    tenant TEXT NOT NULL DEFAULT '',
+    agent TEXT NOT NULL DEFAULT ''
 );
+
+-- What was updated last comes first, of everybody and of one agent, without a look at the rest.
+CREATE INDEX heads_recent ON heads (tenant, updated_at);
+CREATE INDEX heads_recent_of_agent ON heads (tenant, agent, updated_at);
 
 -- Holds only sessions with work, so that any number of idle ones costs nothing to those who look for it.
 CREATE INDEX heads_unserved ON heads (sid) WHERE in_last > in_cursor OR out_last > settled_seq;
@@ -130,7 +136,7 @@ CREATE TABLE states (
 );
 
 CREATE TRIGGER sessions_created AFTER INSERT ON sessions BEGIN
-    INSERT INTO heads (sid, updated_at) VALUES (NEW.sid, NEW.created_at);
+    INSERT INTO heads (sid, updated_at, tenant, agent) VALUES (NEW.sid, NEW.created_at, NEW.tenant, NEW.agent);
     INSERT INTO leases (sid, epoch) SELECT NEW.sid, epoch FROM epoch_floor;
     INSERT INTO states (sid, body) VALUES (NEW.sid, CAST('{}' AS BLOB));
 END;
@@ -161,7 +167,21 @@ ALTER TABLE sessions ADD COLUMN tool_call_id TEXT;
 CREATE INDEX sessions_of_parent ON sessions (tenant, parent_id, chat_id) WHERE parent_id IS NOT NULL;
 """
 
-_STEPS = {1: _FAMILIES, 2: _FILES}
+_RECENT = """
+ALTER TABLE heads ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+ALTER TABLE heads ADD COLUMN agent TEXT NOT NULL DEFAULT '';
+UPDATE heads SET (tenant, agent) = (SELECT s.tenant, s.agent FROM sessions s WHERE s.sid = heads.sid);
+CREATE INDEX heads_recent ON heads (tenant, updated_at);
+CREATE INDEX heads_recent_of_agent ON heads (tenant, agent, updated_at);
+DROP TRIGGER sessions_created;
+CREATE TRIGGER sessions_created AFTER INSERT ON sessions BEGIN
+    INSERT INTO heads (sid, updated_at, tenant, agent) VALUES (NEW.sid, NEW.created_at, NEW.tenant, NEW.agent);
+    INSERT INTO leases (sid, epoch) SELECT NEW.sid, epoch FROM epoch_floor;
+    INSERT INTO states (sid, body) VALUES (NEW.sid, CAST('{}' AS BLOB));
+END;
+"""
+
+_STEPS = {1: _FAMILIES, 2: _FILES, 3: _RECENT}
 """What makes a file of one version one of the next."""
 
 

@@ -22,6 +22,7 @@ from chatrt.errors import (
     UsageError,
 )
 from chatrt.stores.base import BUSY_KINDS, Appended, Commit, Lease, NewRecord, Parent, SessionKey, SessionRow
+from chatrt.stores.metadata import encode_metadata, merge_patch
 from chatrt.stores.sqlite_reads import find_session
 from chatrt.stores.sqlite_writer import undone_on_error
 
@@ -143,6 +144,14 @@ def close_session(connection: sqlite3.Connection, key: SessionKey, reason: str |
     sql = f"UPDATE sessions SET status = 'closed', closed_reason = :reason WHERE sid = {_SID} AND status = 'open'"
     if connection.execute(sql, _named(key, reason=reason)).rowcount:
         connection.execute(f"UPDATE heads SET updated_at = :at WHERE sid = {_SID}", _named(key, at=at))
+    return _require_session(connection, key)
+
+
+def update_session(connection: sqlite3.Connection, key: SessionKey, patch: dict[str, Any], at: float) -> SessionRow:
+    """Two statements, of which only the first changes what others rely on; what can fail comes before."""
+    metadata = encode_metadata(merge_patch(_require_session(connection, key).metadata, patch))
+    connection.execute(f"UPDATE sessions SET metadata = :metadata WHERE sid = {_SID}", _named(key, metadata=metadata))
+    connection.execute(f"UPDATE heads SET updated_at = :at WHERE sid = {_SID}", _named(key, at=at))
     return _require_session(connection, key)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import stat
 
@@ -146,12 +147,76 @@ async def test_newer_schema(filled):
         await opened(filled)
 
 
+UNDONE = {
+    3: (
+        "DROP INDEX heads_recent",
+        "DROP INDEX heads_recent_of_agent",
+        "DROP TRIGGER sessions_created",
+        "ALTER TABLE heads DROP COLUMN tenant",
+        "ALTER TABLE heads DROP COLUMN agent",
+        """CREATE TRIGGER sessions_created AFTER INSERT ON sessions BEGIN
+            INSERT INTO heads (sid, updated_at) VALUES (NEW.sid, NEW.created_at);
+            INSERT INTO leases (sid, epoch) SELECT NEW.sid, epoch FROM epoch_floor;
+            INSERT INTO states (sid, body) VALUES (NEW.sid, CAST('{}' AS BLOB));
+        END""",
+    ),
+    2: ("DROP TRIGGER sessions_deleted_with_files", "DROP TABLE attachment_pieces", "DROP TABLE attachments"),
+    1: (
+        "DROP INDEX sessions_of_parent",
+        *(f"ALTER TABLE sessions DROP COLUMN {column}" for column in ("parent_id", "root_id", "tool_call_id")),
+    ),
+}
+"""What takes from a file what it got behind each version, the newest first."""
+
+
+def grow_old(path, version):
+    statements = [statement for older, undone in UNDONE.items() if older >= version for statement in undone]
+    change(path, *statements, f"PRAGMA user_version = {version}")
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+async def test_an_old_file_has_what_a_new_one_has(filled, tmp_path, version):
+    """A file of any older version gets the same tables, indexes and triggers as a new one."""
+    grow_old(filled, version)
+    await (await opened(filled)).close()
+    await (await opened(tmp_path / "new.db")).close()
+    names = "SELECT type, name FROM sqlite_schema ORDER BY name"
+    assert query(filled, names) == query(tmp_path / "new.db", names)
+    for table in ("sessions", "heads"):
+        columns = f"SELECT name, type FROM pragma_table_info('{table}') ORDER BY name"
+        assert query(filled, columns) == query(tmp_path / "new.db", columns)
+
+
+async def test_sessions_of_an_old_file_are_listed_by_their_last_update(filled):
+    """What was stored before is found in the order that came later, by agent too."""
+    grow_old(filled, 3)
+    store = await opened(filled)
+    await store.create_session(SessionKey("", "later"), agent="support", metadata={}, client_data=None, at=9.0)
+    everybody = [row.key.chat_id async for row in store.iter_recent_sessions("")]
+    of_agent = [row.key.chat_id async for row in store.iter_recent_sessions("", agent="support")]
+    await store.close()
+    assert everybody == of_agent == ["later", "chat"]
+
+
+@pytest.mark.parametrize("agent", [None, "support"])
+async def test_recent_sessions_cost_the_same_however_many_there_are(filled, agent):
+    """The newest are read from an index: nothing is sorted but what was updated in one moment."""
+    store = await opened(filled)
+    asked: list[str] = []
+    store._ready().connections.small.set_trace_callback(asked.append)
+    assert [row async for row in store.iter_recent_sessions("", agent=agent, limit=5)]
+    await store.close()
+    (sql,) = asked
+    plan = [row[3] for row in query(filled, f"EXPLAIN QUERY PLAN {sql}")]
+    index = "heads_recent" if agent is None else "heads_recent_of_agent"
+    assert re.match(f"SEARCH h USING (COVERING )?INDEX {index} ", plan[0])
+    (sorted_by,) = [step for step in plan if "TEMP B-TREE" in step]
+    assert sorted_by in ("USE TEMP B-TREE FOR LAST TERM OF ORDER BY", "USE TEMP B-TREE FOR RIGHT PART OF ORDER BY")
+
+
 async def test_older_schema(filled):
     """A file of the first version is brought up to date when it is opened, with everything in it."""
-    columns = ("parent_id", "root_id", "tool_call_id")
-    drops = [f"ALTER TABLE sessions DROP COLUMN {column}" for column in columns]
-    tables = ("DROP TRIGGER sessions_deleted_with_files", "DROP TABLE attachment_pieces", "DROP TABLE attachments")
-    change(filled, *tables, "DROP INDEX sessions_of_parent", *drops, "PRAGMA user_version = 1")
+    grow_old(filled, 1)
 
     store = await opened(filled)
     try:

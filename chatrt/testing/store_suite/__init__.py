@@ -25,6 +25,7 @@ from chatrt.testing.store_suite.inbox import InboxCases
 from chatrt.testing.store_suite.leases import LeaseCases
 from chatrt.testing.store_suite.lifecycle import LifecycleCases
 from chatrt.testing.store_suite.outbox import OutboxCases
+from chatrt.testing.store_suite.recent import MetadataCases, RecentCases
 from chatrt.testing.store_suite.sessions import SessionCases
 from chatrt.testing.store_suite.unserved import UnservedCases
 
@@ -34,6 +35,8 @@ __all__ = ["StoreSuite"]
 class StoreSuite(
     SessionCases,
     FamilyCases,
+    RecentCases,
+    MetadataCases,
     InboxCases,
     LeaseCases,
     UnservedCases,
