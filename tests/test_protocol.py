@@ -14,20 +14,17 @@ from typing import Any
 import httpx
 import pytest
 
-<<<<<<< HEAD
-from chatrt import codec, errors
-from chatrt.attachments import Attachments
-=======
 from chatrt import codec, errors, packed
->>>>>>> 71b0607 (Stream .out as MessagePack frames to whoever asks for them; let AgentChat ask)
+from chatrt.attachments import Attachments
 from chatrt.errors import ChatrtError, InvalidInputError, PublicError
 from chatrt.file_urls import FileURLs
 from chatrt.ids import CountingIds
 from chatrt.server import Delivery, Limits, Webhook, WebhookEvent, create_app
 from chatrt.server.auth import MAX_TOKEN_LENGTH
 from chatrt.server.errors import INTERNAL, MESSAGES
-from chatrt.server.limits import MAX_CHAT_ID, MAX_SECONDS_PER_TOKEN
+from chatrt.server.limits import MAX_CHAT_ID, MAX_SECONDS_PER_TOKEN, MAX_TITLE
 from chatrt.server.links import MAX_LINK_SECONDS
+from chatrt.stores.metadata import MAX_METADATA_BYTES
 from chatrt.testing.playbook import playbook
 
 PAGE = (Path(__file__).parent.parent / "protocol.md").read_text(encoding="utf-8")
@@ -281,6 +278,8 @@ def test_the_limits_are_those_of_the_code():
     webhook = Webhook("w", scheme="github", secret="s", to=to_issue)
     assert (webhook.max_bytes, webhook.tolerance) == (2**20, 300)
     assert (MAX_CHAT_ID, MAX_TOKEN_LENGTH, MAX_SECONDS_PER_TOKEN) == (256, 4096, 86_400)
+    assert (MAX_METADATA_BYTES, MAX_TITLE) == (64 * 1024, 256)
+    assert "64 KiB" in section
 
 
 def _sizes(limits: codec.Limits) -> tuple[int, int, int]:

@@ -15,11 +15,11 @@ from chatrt.client.asking import Asking
 from chatrt.client.choice import choose_transport
 from chatrt.client.http import Token
 from chatrt.client.inputs import answer_message, read_file, user_message
+from chatrt.client.session_calls import SessionCalls
 from chatrt.client.stream import ChatStream, Place
-from chatrt.client.transport import ChatState, Transport
-from chatrt.errors import MessageNotFoundError, SessionNotFoundError, UsageError
+from chatrt.client.transport import Transport
+from chatrt.errors import UsageError
 from chatrt.ids import Ids, RandomIds
-from chatrt.pending_messages import PendingMessage
 from chatrt.runtime import SessionManager
 from chatrt.runtime.asks import find_asks
 from chatrt.ui import UIMessage, UIMessageChunk, UIPart, slim_message
@@ -27,7 +27,7 @@ from chatrt.ui import UIMessage, UIMessageChunk, UIPart, slim_message
 _NOTHING: Any = object()
 
 
-class AgentChat:
+class AgentChat(SessionCalls):
     """One conversation with an agent.
 
         async with AgentChat("support", base_url="http://127.0.0.1:8000") as chat:
@@ -72,12 +72,12 @@ class AgentChat:
         ids: Ids | None = None,
         transport: Transport | None = None,
     ) -> None:
-        self._transport = choose_transport(
+        way = choose_transport(
             transport, sessions=sessions, tenant=tenant, base_url=base_url, token=token, http=http, timeout=timeout
         )
         self._ids = ids or RandomIds()
         self._agent_id = agent if isinstance(agent, str) else agent.id
-        self._chat_id = self._ids.new("chat") if id is None else id
+        super().__init__(way, self._ids.new("chat") if id is None else id)
         self._client_data = client_data
         self._cursor: int | None = None
         self._last_seq = 0
@@ -85,11 +85,6 @@ class AgentChat:
 
     def __repr__(self) -> str:
         return f"AgentChat({self._agent_id!r}, id={self._chat_id!r})"
-
-    @property
-    def id(self) -> str:
-        """The chat id."""
-        return self._chat_id
 
     @property
     def cursor(self) -> int:
@@ -246,11 +241,6 @@ class AgentChat:
         await self._transport.append(self._chat_id, body, part_id=self._ids.new("part"))
         return True
 
-    async def pending(self) -> list[PendingMessage]:
-        """Return the user messages that wait while a turn runs."""
-        state = await self._find_state()
-        return [] if state is None else state.pending
-
     async def edit_pending(self, in_seq: int, message: str | UIMessage) -> None:
         """Put another text or message in the place of one that waits; nothing happens if its turn has begun."""
         await self._tell({"kind": "edit", "inSeq": in_seq, "message": user_message(message, self._ids)})
@@ -259,8 +249,12 @@ class AgentChat:
         """Take back a message that waits; nothing happens if its turn has begun."""
         await self._tell({"kind": "withdraw", "inSeq": in_seq})
 
-    async def stop(self, reason: str | None = None) -> bool:
+    async def stop(self, reason: str | None = None, *, in_seq: int | None = None) -> bool:
         """Stop the turn that runs; its partial answer is kept.
+
+        Args:
+            reason: What the `abort` chunk says.
+            in_seq: Only if it is the turn of this input (`ChatStream.seq`); one that waits is stopped before it begins.
 
         Returns:
             Whether there was one to stop when asked.
@@ -268,7 +262,8 @@ class AgentChat:
         state = await self._find_state()
         if state is None or state.status != "running":
             return False
-        await self._tell({"kind": "stop"} if reason is None else {"kind": "stop", "reason": reason})
+        said = {"reason": reason, "inSeq": in_seq}
+        await self._tell({"kind": "stop", **{key: value for key, value in said.items() if value is not None}})
         return True
 
     async def reconnect(self, after: int | None = None) -> ChatStream | None:
@@ -330,43 +325,7 @@ class AgentChat:
             body["clientData"] = self._client_data
         await self._tell(body)
 
-    async def close(self, reason: str | None = None) -> bool:
-        """Close the session for good: it takes no more inputs.
-
-        Returns:
-            False if there is no session to close.
-        """
-        try:
-            await self._transport.close_session(self._chat_id, reason=reason)
-        except SessionNotFoundError:
-            return False
-        return True
-
-    async def messages(self) -> list[UIMessage]:
-        """Return the messages of the chat as the server has them; none of a chat that has not begun."""
-        state = await self._find_state()
-        return [] if state is None else state.messages
-
-    async def siblings(self, message_id: str) -> list[str]:
-        """Return the names of what stands at the place of a message of the active branch, in order of creation.
-
-        `switch_to` takes them. The message itself is among them by its own id, alone when it has no alternatives.
-
-        Raises:
-            MessageNotFoundError: If the active branch has no such message.
-        """
-        state = await self._find_state()
-        if state is None or all(message["id"] != message_id for message in state.messages):
-            raise MessageNotFoundError(message_id)
-        return state.branches.get(message_id, [message_id])
-
     # --- inside
-
-    async def _find_state(self) -> ChatState | None:
-        try:
-            return await self._transport.load(self._chat_id)
-        except SessionNotFoundError:
-            return None
 
     async def _start(self) -> int:
         """Make sure of the session and return the cursor from which the next answer is looked for."""

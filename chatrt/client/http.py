@@ -147,6 +147,14 @@ class HTTPTransport:
         body = orjson.loads(response.content)
         return file_part(own_url(chat_id, body["id"]), body["mediaType"], body.get("filename"))
 
+    async def load_metadata(self, chat_id: str) -> dict[str, Any]:
+        response = await self._request("GET", self._url(chat_id), chat_id)
+        return orjson.loads(response.content)["metadata"]
+
+    async def update_metadata(self, chat_id: str, patch: Mapping[str, Any]) -> dict[str, Any]:
+        response = await self._request("PATCH", self._url(chat_id), chat_id, json={"metadata": dict(patch)})
+        return orjson.loads(response.content)["metadata"]
+
     async def close_session(self, chat_id: str, *, reason: str | None) -> None:
         body = {} if reason is None else {"reason": reason}
         await self._request("POST", self._url(chat_id, "close"), chat_id, json=body)

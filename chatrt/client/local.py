@@ -100,6 +100,12 @@ class LocalTransport:
         )
         return file_part(own_url(chat_id, row.id), row.media_type, row.filename)
 
+    async def load_metadata(self, chat_id: str) -> dict[str, Any]:
+        return (await (await self._get(chat_id)).read_row()).metadata
+
+    async def update_metadata(self, chat_id: str, patch: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._sessions.update_metadata(chat_id, patch, tenant=self._tenant)
+
     async def close_session(self, chat_id: str, *, reason: str | None) -> None:
         await self._sessions.close_session(chat_id, tenant=self._tenant, reason=reason)
 
@@ -123,6 +129,7 @@ async def _append(session: Session, body: Mapping[str, Any], part_id: str) -> Ap
             return await inbox.send_message(
                 cast("UIMessage", body["message"]),
                 client_data=client_data,
+                message_id=body.get("messageId"),
                 steer=body.get("steer") is True,
                 part_id=part_id,
                 askers=askers,

@@ -123,6 +123,24 @@ class Transport(Protocol):
         """
         ...
 
+    async def load_metadata(self, chat_id: str) -> dict[str, Any]:
+        """Return the metadata of the session.
+
+        Raises:
+            SessionNotFoundError: If there is no such session.
+        """
+        ...
+
+    async def update_metadata(self, chat_id: str, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """Lay a merge patch over the metadata and return what they are now.
+
+        Raises:
+            SessionNotFoundError: If there is no such session.
+            TooLargeError: If they would be too large.
+            ForbiddenError: If the token may not change these keys.
+        """
+        ...
+
     async def close_session(self, chat_id: str, *, reason: str | None) -> None:
         """Close the session for good.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Self
@@ -25,6 +25,7 @@ from chatrt.errors import (
 from chatrt.ids import Ids, RandomIds
 from chatrt.runtime.asks import MAX_DEPTH
 from chatrt.runtime.attachments import SessionAttachments
+from chatrt.runtime.catalogue import Catalogue
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.run import Run
 from chatrt.runtime.session import LiveSession, Session
@@ -47,7 +48,7 @@ SWEEPS_PER_TTL = 3
 RELEASE_ANYWAY = 2**62
 
 
-class SessionManager:
+class SessionManager(Catalogue):
     """Keeps sessions and their runs; usable without HTTP.
 
     Args:
@@ -201,7 +202,9 @@ class SessionManager:
         )
         if row.agent != agent_id:
             raise AgentMismatchError(key.chat_id, agent_id)
-        return self._handle(row)
+        session = self._handle(row)
+        session.note_row(row)
+        return session
 
     async def get_session(self, chat_id: str, *, tenant: str = "") -> Session:
         """Return a session.
@@ -228,31 +231,6 @@ class SessionManager:
         row = await self.store.find_session(key)
         return None if row is None else self._handle(row)
 
-    async def iter_sessions(
-        self,
-        *,
-        tenant: str = "",
-        agent: str | None = None,
-        status: SessionStatus | None = None,
-        parent: str | None = None,
-        after: str = "",
-        limit: int = 0,
-    ) -> AsyncIterator[SessionRow]:
-        """Yield what is known of the sessions of a tenant, ordered by chat id.
-
-        Args:
-            tenant: The tenant.
-            agent: Only those of this agent.
-            status: Only those in this status.
-            parent: Only those that were started by the session of this chat id.
-            after: Only those behind this chat id.
-            limit: At most so many; 0 means all.
-        """
-        await self.start()
-        rows = self.store.iter_sessions(tenant, agent=agent, status=status, parent=parent, after=after, limit=limit)
-        async for row in rows:
-            yield row
-
     async def close_session(self, chat_id: str, *, tenant: str = "", reason: str | None = None) -> None:
         """Let a session take no more records, for good. What was acknowledged before is still answered.
 
@@ -266,7 +244,7 @@ class SessionManager:
         row = await self.store.close_session(key, reason=reason, at=self.clock.now())
         live = self._live.get(key)
         if live is not None:
-            live.row = row
+            live.note_row(row)
             self._wake(live)
         cursors = await self.store.read_cursors(key)
         if cursors.in_cursor >= cursors.last_in_seq:

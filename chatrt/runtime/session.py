@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from chatrt.agent import ChatAgent
 from chatrt.clock import Clock
-from chatrt.codec import loads
+from chatrt.codec import check, loads
+from chatrt.errors import SessionNotFoundError
 from chatrt.history import History
 from chatrt.ids import Ids
 from chatrt.pending_messages import PendingMessage
@@ -111,6 +112,11 @@ class LiveSession:
         """Return the files of the session, for the prompts of one turn."""
         return PromptFiles(self.row.key, self.attachments)
 
+    def note_row(self, row: SessionRow) -> None:
+        """Keep what was read of the row, unless it is older than what is known: closed is for good."""
+        if row.status == "closed" or self.row.status == "open":
+            self.row = row
+
     async def load_nodes(self, snapshot: Snapshot) -> list[Node]:
         """Read what a history is made of: the whole tree where it has branches, unless the application owns them."""
         if snapshot.branched and self.agent.hooks.hydrate_messages is None:
@@ -128,6 +134,7 @@ class Session:
 
     def __init__(self, live: LiveSession, clock: Clock, ids: Ids, wake: Callable[[LiveSession], None]) -> None:
         self._live = live
+        self._clock = clock
         self.inbox = Inbox(
             live.row.key,
             live.store,
@@ -157,8 +164,40 @@ class Session:
 
     @property
     def row(self) -> SessionRow:
-        """What the store knows of it beside records and messages."""
+        """What the store knows of it beside records and messages, as it was last read; `read_row` reads it anew."""
         return self._live.row
+
+    def note_row(self, row: SessionRow) -> None:
+        """Keep what was just read of the row."""
+        self._live.note_row(row)
+
+    async def read_row(self) -> SessionRow:
+        """Read what the store knows of it now, beside records and messages.
+
+        Raises:
+            SessionNotFoundError: If it was deleted.
+        """
+        row = await self._live.store.find_session(self.key)
+        if row is None:
+            raise SessionNotFoundError(self.chat_id)
+        self._live.note_row(row)
+        return row
+
+    async def update_metadata(self, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """Lay a JSON merge patch (RFC 7396) over the metadata and return what they are now.
+
+        Objects are merged, None takes a key away, all else replaces what was there. The session may be closed. A chat
+        is renamed by the key `title`.
+
+        Raises:
+            SessionNotFoundError: If it was deleted.
+            TooLargeError: If the metadata would be larger than 64 KiB.
+            InvalidJSONError: If the patch is not JSON-shaped.
+        """
+        check(patch)
+        row = await self._live.store.update_session(self.key, metadata=patch, at=self._clock.now())
+        self._live.note_row(row)
+        return row.metadata
 
     @property
     def history(self) -> History:

@@ -131,7 +131,7 @@ def _middleware(service: Service, ids: Ids, cors_origins: Sequence[str], *, debu
         Middleware(
             CORSMiddleware,
             allow_origins=list(cors_origins),
-            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
             allow_headers=[
                 "authorization",
                 "content-disposition",

@@ -12,6 +12,7 @@ from chatrt import codec
 from chatrt.errors import InvalidInputError, RequestTimeoutError, TooLargeError, UnsupportedTypeError
 
 MAX_CHAT_ID = 256
+MAX_TITLE = 256
 MAX_SECONDS_PER_TOKEN = 24 * 60 * 60
 
 
@@ -84,3 +85,13 @@ def check_chat_id(chat_id: object, *, path: str) -> str:
     if not all(character.isprintable() for character in chat_id):
         raise InvalidInputError("a chat id has no control characters", path=path)
     return chat_id
+
+
+def check_title(title: object, *, path: str) -> None:
+    """Make sure that something is a title: 1 to 256 characters, none of them a control character.
+
+    Raises:
+        InvalidInputError: If it is not.
+    """
+    if not isinstance(title, str) or not 1 <= len(title) <= MAX_TITLE or not title.isprintable():
+        raise InvalidInputError(f"a title is a string of 1 to {MAX_TITLE} printable characters", path=path)

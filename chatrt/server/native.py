@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from typing import Any, TypedDict, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chatrt.errors import InvalidInputError, SessionNotFoundError
+from chatrt.errors import ForbiddenError, InvalidInputError, SessionNotFoundError
 from chatrt.runtime import Session
 from chatrt.server.auth import DEFAULT_TTL_SECONDS, SCOPES, Principal, Scope, SessionToken
 from chatrt.server.errors import NO_STORE, json_response
-from chatrt.server.limits import check_chat_id
+from chatrt.server.limits import check_chat_id, check_title
 from chatrt.server.service import Service
 from chatrt.server.streams import HEADERS
-from chatrt.stores.base import Parent, SessionRow
+from chatrt.stores import Recency, SessionStatus
 from chatrt.wires.formats import choose_format
 from chatrt.wires.log import look_up_tail
 from chatrt.wires.native import append, parse_cursor, parse_part_id, read_out
+from chatrt.wires.session_json import encode_place, parse_place, session_to_json, to_iso
 
 DEFAULT_PAGE = 50
 MAX_PAGE = 200
+TITLE = "title"
+
+
+class _Only(TypedDict):
+    """Which sessions are listed."""
+
+    tenant: str
+    agent: str | None
+    status: SessionStatus | None
+    parent: str | None
+    limit: int
 
 
 class NativeEndpoints:
@@ -38,6 +49,7 @@ class NativeEndpoints:
             Route("/v1/sessions", self.create, methods=["POST"]),
             Route("/v1/sessions", self.index, methods=["GET"]),
             Route(session, self.get, methods=["GET"]),
+            Route(session, self.update, methods=["PATCH"]),
             Route(session, self.delete, methods=["DELETE"]),
             Route(f"{session}/close", self.close, methods=["POST"]),
             Route(f"{session}/messages", self.messages, methods=["GET"]),
@@ -64,9 +76,10 @@ class NativeEndpoints:
             raise InvalidInputError("not an object", path="/metadata")
         if not principal.full:
             principal.require(chat_id or "", "write", agent=agent)
+        check_metadata_rights(principal, cast("dict[str, Any]", metadata or {}))
         self._service.check_agent(agent)
         session, new = await self._open_session(principal, agent, chat_id, body)
-        answer = _to_json(session.row)
+        answer = session_to_json(session.row)
         if principal.full and self._service.authority.mints:
             answer |= _token_json(self._service.authority.mint(session.chat_id, agent=agent))
         return json_response(answer, status=201 if new else 200)
@@ -84,31 +97,44 @@ class NativeEndpoints:
         return session, found is None
 
     async def index(self, request: Request) -> Response:
-        """List sessions, ordered by chat id."""
+        """List sessions, ordered by chat id or by their last update."""
         principal = self._service.authority.identify(request)
         principal.require_full()
-        query = request.query_params
+        query, by_update = request.query_params, _is_by_update(request.query_params.get("order"))
         limit = _limit(query.get("limit"))
-        rows = [
-            row
-            async for row in self._service.sessions.iter_sessions(
-                tenant=principal.tenant,
-                agent=query.get("agent"),
-                status=_status(query.get("status")),
-                parent=query.get("parent"),
-                after=query.get("after", ""),
-                limit=limit + 1,
-            )
-        ]
-        answer: dict[str, Any] = {"sessions": [_to_json(row) for row in rows[:limit]]}
+        only = _Only(
+            tenant=principal.tenant,
+            agent=query.get("agent"),
+            status=_status(query.get("status")),
+            parent=query.get("parent"),
+            limit=limit + 1,
+        )
+        if by_update:
+            found = self._service.sessions.iter_recent_sessions(**only, after=parse_place(query.get("after")))
+        else:
+            found = self._service.sessions.iter_sessions(**only, after=query.get("after", ""))
+        rows = [row async for row in found]
+        answer: dict[str, Any] = {"sessions": [session_to_json(row) for row in rows[:limit]]}
         if len(rows) > limit:
-            answer["next"] = rows[limit - 1].key.chat_id
+            last = rows[limit - 1]
+            answer["next"] = encode_place(Recency.of(last)) if by_update else last.key.chat_id
         return json_response(answer)
 
     async def get(self, request: Request) -> Response:
         """Return one session."""
         session = await self._session(request, "read")
-        return json_response(_to_json(session.row))
+        return json_response(session_to_json(await session.read_row()))
+
+    async def update(self, request: Request) -> Response:
+        """Lay a merge patch over the metadata; a session token may set the title and nothing else."""
+        principal, chat_id = self._identify(request, "write")
+        patch = _object(await self._service.read_body(request)).get("metadata")
+        if not isinstance(patch, dict):
+            raise InvalidInputError("not an object", path="/metadata")
+        check_metadata_rights(principal, cast("dict[str, Any]", patch))
+        session = await self._service.sessions.get_session(chat_id, tenant=principal.tenant)
+        await session.update_metadata(cast("dict[str, Any]", patch))
+        return json_response(session_to_json(session.row))
 
     async def close(self, request: Request) -> Response:
         """Close a session for good."""
@@ -116,7 +142,7 @@ class NativeEndpoints:
         body = _object(await self._service.read_body(request)) if await _has_body(request) else {}
         await self._service.sessions.close_session(chat_id, tenant=principal.tenant, reason=_string(body, "reason"))
         session = await self._service.sessions.get_session(chat_id, tenant=principal.tenant)
-        return json_response(_to_json(session.row))
+        return json_response(session_to_json(session.row))
 
     async def delete(self, request: Request) -> Response:
         """Remove a session with all it holds."""
@@ -139,7 +165,7 @@ class NativeEndpoints:
         minted = self._service.authority.mint(
             chat_id, tenant=principal.tenant, agent=session.agent.id, scopes=cast("list[Scope]", scopes), ttl=ttl
         )
-        return json_response({"token": minted.token, "expiresAt": _iso(minted.expires_at)})
+        return json_response({"token": minted.token, "expiresAt": to_iso(minted.expires_at)})
 
     # --- what is in them
 
@@ -208,32 +234,23 @@ class NativeEndpoints:
         return await self._service.sessions.get_session(chat_id, tenant=principal.tenant)
 
 
-def _to_json(row: SessionRow) -> dict[str, Any]:
-    value: dict[str, Any] = {
-        "chatId": row.key.chat_id,
-        "agent": row.agent,
-        "status": row.status,
-        "createdAt": _iso(row.created_at),
-        "metadata": row.metadata,
-    }
-    if row.closed_reason is not None:
-        value["closedReason"] = row.closed_reason
-    if row.parent is not None:
-        value["parent"] = _parent_json(row.parent)
-    return value
+def check_metadata_rights(principal: Principal, metadata: dict[str, Any]) -> None:
+    """Let a session token give a title and nothing else: what else stands there may be what the server goes by.
 
-
-def _parent_json(parent: Parent) -> dict[str, Any]:
-    value = {"chatId": parent.chat_id, "rootId": parent.root_id}
-    return value if parent.tool_call_id is None else {**value, "toolCallId": parent.tool_call_id}
+    Raises:
+        ForbiddenError: If a session token gives anything else.
+        InvalidInputError: If its title is none.
+    """
+    if principal.full:
+        return
+    if not metadata.keys() <= {TITLE}:
+        raise ForbiddenError
+    if metadata.get(TITLE) is not None:
+        check_title(metadata[TITLE], path=f"/metadata/{TITLE}")
 
 
 def _token_json(minted: SessionToken) -> dict[str, Any]:
-    return {"token": minted.token, "tokenExpiresAt": _iso(minted.expires_at)}
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"token": minted.token, "tokenExpiresAt": to_iso(minted.expires_at)}
 
 
 def _object(body: Any) -> dict[str, Any]:
@@ -257,7 +274,13 @@ def _limit(text: str | None) -> int:
     return int(text)
 
 
-def _status(text: str | None) -> Literal["open", "closed"] | None:
+def _is_by_update(order: str | None) -> bool:
+    if order not in (None, "chatId", "updated"):
+        raise InvalidInputError("neither chatId nor updated", path="order")
+    return order == "updated"
+
+
+def _status(text: str | None) -> SessionStatus | None:
     match text:
         case None | "open" | "closed":
             return text

@@ -23,12 +23,15 @@ def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str
         if value is None:
             merged.pop(key, None)
         elif isinstance(value, Mapping):
-            below = merged.get(key)
-            under = cast("Mapping[str, Any]", below) if isinstance(below, Mapping) else {}
-            merged[key] = merge_patch(under, cast("Mapping[str, Any]", value))
+            below: Any = merged.get(key)
+            merged[key] = merge_patch(_object(below), cast("Mapping[str, Any]", value))
         else:
             merged[key] = value
     return merged
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
 def encode_metadata(metadata: Mapping[str, Any]) -> bytes:

@@ -37,8 +37,8 @@ from chatrt.stores.base import (
     SessionStatus,
     Snapshot,
 )
-from chatrt.stores.sqlite_attachments import SQLiteAttachments, drop_unfinished
 from chatrt.stores.metadata import encode_metadata
+from chatrt.stores.sqlite_attachments import SQLiteAttachments, drop_unfinished
 from chatrt.stores.sqlite_file import FileLock, connect_reader, connect_writer, create_private, to_store_error
 from chatrt.stores.sqlite_writer import Writer
 

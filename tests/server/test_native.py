@@ -44,7 +44,7 @@ async def test_a_session_is_made_once(kit):
     again = await kit.http.post("/v1/sessions", json={**body, "metadata": {"a": 2}})
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json() == again.json()
-    assert first.json().keys() == {"chatId", "agent", "status", "createdAt", "metadata"}
+    assert first.json().keys() == {"chatId", "agent", "status", "createdAt", "updatedAt", "metadata"}
     assert (first.json()["status"], first.json()["metadata"]) == ("open", {"a": 1})
 
 
