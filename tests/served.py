@@ -71,6 +71,11 @@ class Server:
                 return
         pytest.fail(f"the server did not start:\n{self.log()}")
 
+    def wait_until_dead(self) -> None:
+        """Wait until it has ended by itself."""
+        assert self._process is not None
+        self._process.wait(START_SECONDS)
+
     def kill(self) -> None:
         """End it as a power cut would."""
         assert self._process is not None

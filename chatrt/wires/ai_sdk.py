@@ -25,6 +25,9 @@ Trigger = Literal["submit-message", "regenerate-message"]
 
 _TEXT = b'{"type":"text-'
 
+_BEGINS_ANEW: tuple[Major, ...] = ("6", "7")
+"""Those who take a second `start` for another message while they resume; who does not say what it is may be older."""
+
 
 class StreamCutError(Exception):
     """The stream cannot go on and must not look finished: the connection is to be broken, so that clients resume."""
@@ -164,11 +167,12 @@ class TurnReader:
 
     With an `in_seq` it is the turn that settles this record, as it comes. Without, it is the first turn that settles
     a record after `settled`, told as a whole message: one `start`, the parts the message had before the turn, no
-    transient data of the past, then the turn's own chunks.
+    transient data of the past, then the turn's own chunks. A turn that begins again is told as a message more.
     """
 
     def __init__(self, in_seq: int | None, major: Major, *, settled: int = 0, past: int = 0) -> None:
         self.settled = False
+        self.cut = False
         self._in_seq = in_seq
         self._major: Major = major
         self._after_in_seq = settled
@@ -182,7 +186,7 @@ class TurnReader:
         """Yield the frames of the turn as it is read after a cursor, joined to writes.
 
         Raises:
-            StreamCutError: If the log ends before the turn does.
+            StreamCutError: If the log ends before the turn does, or the turn begins again for who cannot be told.
         """
         async with reading(session, after) as batches:
             async for batch in batches:
@@ -190,10 +194,12 @@ class TurnReader:
                     yield data
                 if self.settled:
                     return
+                if self.cut:
+                    raise StreamCutError
         raise StreamCutError
 
     def feed(self, batch: list[Record]) -> Iterator[bytes]:
-        """Yield the frames of a batch; `settled` is set when the turn is over, and the rest of the batch ignored."""
+        """Yield the frames of a batch; `settled` or `cut` is set when no more is told, and the rest of it ignored."""
         for record in batch:
             match record.kind:
                 case "chunk":
@@ -203,7 +209,7 @@ class TurnReader:
                     yield from self._start(orjson.loads(record.body))
                 case "turn-complete":
                     yield from self._complete(orjson.loads(record.body))
-                    if self.settled:
+                    if self.settled or self.cut:
                         return
                 case _:
                     pass
@@ -227,11 +233,23 @@ class TurnReader:
             self._in_seq = in_seq  # settled without a turn of its own
         if in_seq != self._in_seq:
             return
+        if body.get("willRetry"):
+            self._begin_again()
+            return
         error = body.get("error")
         if error is not None and not self._failed:
             yield self._frame({"type": "error", "errorText": error["message"]})
         self.settled = True
         yield DONE
+
+    def _begin_again(self) -> None:
+        """Another answer to the same input follows, as a message of its own.
+
+        While it resumes a client from v6 on takes a second `start` for another message. In the answer to a POST, or to
+        v5, it would give the first message another id and append to it: then it is left to resume.
+        """
+        self._active = self._started = self._failed = False
+        self.cut = not (self._replays and self._major in _BEGINS_ANEW)
 
     def _chunk(self, record: Record) -> bytes:
         body = record.body

@@ -89,7 +89,7 @@ class _BehindSeam(TurnReader):
                     yield from super().feed([record])
                 case _:
                     yield from super().feed([record])
-            if self.settled:
+            if self.settled or self.cut:
                 return
 
     def _cross(self, body: dict[str, Any]) -> Iterator[bytes]:

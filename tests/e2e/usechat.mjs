@@ -53,9 +53,9 @@ class Page {
   finishes = 0;
   calls = [];
 
-  constructor(name, options = {}) {
+  constructor(name, options = {}, transport = {}) {
     const id = chatId(name);
-    this.transport = new ai.DefaultChatTransport({ api: API, fetch: recordingFetch });
+    this.transport = new ai.DefaultChatTransport({ api: API, fetch: recordingFetch, ...transport });
     this.root = createRoot(document.body.appendChild(document.createElement("div")));
     const Chat = () => {
       this.chat = useChat({
@@ -118,8 +118,8 @@ function textOf(message) {
 const toolParts = (message) => message.parts.filter((part) => part.type.startsWith("tool-"));
 const posts = () => requests.filter((request) => request.method === "POST");
 
-async function open(id, options) {
-  const opened = new Page(id, options);
+async function open(id, options, transport) {
+  const opened = new Page(id, options, transport);
   await opened.mounted();
   return opened;
 }
@@ -159,6 +159,30 @@ async function approval(text, approved, expected) {
   const [after] = toolParts(page.last);
   await page.say("history");
   return { before, after: { state: after.state, output: after.output }, texts: page.texts, posts: posts().length, errors: page.errors };
+}
+
+/** Ask, let the server die in its answer, and resume until it has answered anew. */
+async function retried(name, transport) {
+  const page = await open(name, {}, transport);
+  const asked = page.chat.sendMessage({ text: "question" });
+  await page.until("the first answer", () => page.texts[1] === "half");
+  await fetch(`${base}/die`, { method: "POST" }).catch(() => {});
+  await asked;
+  await page.until("broken off", (chat) => chat.status === "error");
+  await until(() => fetch(`${base}/readyz`).then((response) => response.ok, () => false));
+  const resumed = page.chat.resumeStream();
+  await until(() => requests.at(-1).method === "GET" && requests.at(-1).body.includes("half"));
+  await fetch(`${base}/go-on`, { method: "POST" });
+  await page.until("the end of the first answer", (chat) => chat.status === "error" || page.texts.length === 3);
+  const middle = page.chat.status;
+  const again = middle === "error" && page.chat.resumeStream();
+  await page.until("the second answer's beginning", () => page.texts[2] === "half");
+  await fetch(`${base}/finish`, { method: "POST" });
+  await Promise.all([resumed, again]);
+  await page.until("the second answer", () => page.texts.at(-1).endsWith("whole"));
+  await page.settled();
+  const kept = (await stored(name)).map((message) => [textOf(message), message.id]);
+  return { middle, texts: page.texts, ids: page.chat.messages.map((message) => message.id), status: page.chat.status, stored: kept };
 }
 
 const scenarios = {
@@ -249,6 +273,9 @@ const scenarios = {
     const messages = await stored("chat-stop");
     return { texts: page.texts, took, stored: messages.map((message) => [message.role, textOf(message).length > 0]), errors: page.errors };
   },
+
+  retried: () => retried("chat-retried"),
+  "retried-told": () => retried("chat-retried", { headers: { "x-chatrt-ai-sdk": version } }),
 
   async "client-tool"() {
     const page = await open("chat-tool", answersTools);

@@ -13,8 +13,9 @@ from chatrt.agent import ChatAgent
 from chatrt.errors import InvalidInputError
 from chatrt.runtime import Session, SessionManager
 from chatrt.sse import SSEDecoder
-from chatrt.stores import MemoryStore, NewRecord
+from chatrt.stores import Commit, MemoryStore, NewRecord
 from chatrt.wires.ai_sdk import StreamCutError, parse_request, read_turn, resume
+from chatrt.wires.chunk_versions import Major
 
 USER = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "x"}]}
 ASKED = {
@@ -50,8 +51,8 @@ class Log:
         assert lease is not None
         await self.store.append_out(lease, [NewRecord(kind, codec.dumps(body)) for kind, body in records], at=0)
 
-    async def replay(self) -> list[Any]:
-        frames = await resume(self.session, self.store, major="stock")
+    async def replay(self, major: Major = "stock") -> list[Any]:
+        frames = await resume(self.session, self.store, major=major)
         assert frames is not None
         return await collect(frames)
 
@@ -184,3 +185,68 @@ def test_a_request_says_where_it_is_wrong(body: Any, path: str):
     with pytest.raises(InvalidInputError) as raised:
         parse_request(body)
     assert raised.value.path == path
+
+
+# --- a turn that begins again
+
+
+FIRST = [begin(1), START, *TEXT, ("chunk", {"type": "abort", "reason": "interrupted"})]
+INTERRUPTED = complete(1, status="interrupted", willRetry=True, messageId="a1")
+SECOND = [
+    begin(1, messageId="a2"),
+    ("chunk", {"type": "start", "messageId": "a2"}),
+    *TEXT,
+    ("chunk", {"type": "finish"}),
+    complete(1, messageId="a2"),
+]
+SPOKEN = ["text-start", "text-delta", "text-end"]
+
+
+@pytest.mark.parametrize("major", ["6", "7"])
+async def test_a_resumed_reader_is_told_both_answers(log, major):
+    """From v6 on who resumes hears how the first answer ended, and then the second as a message of its own."""
+    await log.session.inbox.send_message(USER)
+    await log.write(*FIRST, INTERRUPTED, *SECOND)
+    answer = await log.replay(major)
+    assert types(answer) == ["start", *SPOKEN, "abort", "start", *SPOKEN, "finish", "[DONE]"]
+    assert [chunk["messageId"] for chunk in answer if chunk != "[DONE]" and chunk["type"] == "start"] == ["a1", "a2"]
+
+
+async def broken_off(frames: AsyncIterator[bytes]) -> bytes:
+    told = b""
+    try:
+        async for data in frames:
+            told += data
+    except StreamCutError:
+        return told
+    raise AssertionError(told)
+
+
+@pytest.mark.parametrize("major", ["stock", "5", "6", "7"])
+async def test_a_request_whose_turn_begins_again_is_broken_off(log, major):
+    """In the answer to a POST a second message cannot be told: it breaks off behind the first, without `[DONE]`."""
+    sent = await log.session.inbox.send_message(USER)
+    await log.write(*FIRST, INTERRUPTED, *SECOND)
+    told = await broken_off(read_turn(log.session, sent.seq, after=0, major=major))
+    assert told.endswith(b'data: {"type":"abort","reason":"interrupted"}\n\n')
+    assert b"a2" not in told
+
+
+@pytest.mark.parametrize("major", ["stock", "5"])
+async def test_a_resumed_reader_that_may_be_old_is_broken_off(log, major):
+    """v5 would append the second answer to the first one, so who may be v5 resumes once more."""
+    await log.session.inbox.send_message(USER)
+    await log.write(*FIRST, INTERRUPTED, *SECOND)
+    frames = await resume(log.session, log.store, major=major)
+    assert frames is not None
+    assert b"a2" not in await broken_off(frames)
+
+
+async def test_resuming_between_the_answers_tells_the_second(log):
+    """Once the first answer is settled, who resumes is told the second one only."""
+    await log.session.inbox.send_message(USER)
+    lease = await log.store.acquire_lease(log.session.key, owner="test", ttl=1e12, at=0)
+    records = [NewRecord(kind, codec.dumps(body)) for kind, body in (*FIRST, INTERRUPTED)]
+    await log.store.commit(lease, Commit(records=records, nodes=[], leaf_id=None, in_cursor=0, state={}), at=0)
+    await log.write(*SECOND)
+    assert types(await log.replay()) == ["start", *SPOKEN, "finish", "[DONE]"]
