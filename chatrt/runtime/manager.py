@@ -16,7 +16,6 @@ from chatrt.clock import Clock, SystemClock
 from chatrt.errors import (
     AgentMismatchError,
     AgentNotFoundError,
-    InvalidInputError,
     SessionNotFoundError,
     StoreError,
     StoreUnavailableError,
@@ -25,7 +24,7 @@ from chatrt.errors import (
 from chatrt.ids import Ids, RandomIds
 from chatrt.runtime.asks import MAX_DEPTH
 from chatrt.runtime.attachments import SessionAttachments
-from chatrt.runtime.catalogue import Catalogue
+from chatrt.runtime.catalogue import Catalogue, check_chat_id
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.run import Run
 from chatrt.runtime.session import LiveSession, Session
@@ -43,7 +42,6 @@ from chatrt.stores import (
 
 logger = logging.getLogger("chatrt.runtime")
 
-MAX_CHAT_ID = 256
 SWEEPS_PER_TTL = 3
 RELEASE_ANYWAY = 2**62
 
@@ -191,7 +189,7 @@ class SessionManager(Catalogue):
         await self.start()
         if agent_id not in self._agents:
             raise AgentNotFoundError(agent_id)
-        key = SessionKey(tenant, _checked_chat_id(self.ids.new("chat") if chat_id is None else chat_id))
+        key = SessionKey(tenant, check_chat_id(self.ids.new("chat") if chat_id is None else chat_id))
         row, _ = await self.store.create_session(
             key,
             agent=agent_id,
@@ -439,9 +437,3 @@ class SessionManager(Catalogue):
             if row is None or row.agent not in self._agents:
                 continue
             self._wake(self._live.get(key) or self._make_live(row))
-
-
-def _checked_chat_id(chat_id: str) -> str:
-    if not 1 <= len(chat_id) <= MAX_CHAT_ID or not chat_id.isprintable():
-        raise InvalidInputError(f"a chat id has 1 to {MAX_CHAT_ID} printable characters", path="/chatId")
-    return chat_id

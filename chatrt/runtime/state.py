@@ -140,3 +140,18 @@ class DurableState:
         if usage is not None:
             self.total_usage = self.total_usage + usage
             self.last_usage = usage
+
+
+def portable_state(value: dict[str, Any], in_cursor: int) -> dict[str, Any]:
+    """Return of what `DurableState.to_json` wrote what still holds elsewhere, when nothing waits behind a cursor.
+
+    A suspended run is somebody's memory, and what was said about waiting inputs would be read as about others of the
+    same numbers.
+    """
+    kept = {name: item for name, item in value.items() if name not in _OF_HERE_AND_NOW}
+    if kept.get("stopCursor", 0) > in_cursor:
+        kept["stopCursor"] = in_cursor
+    return kept
+
+
+_OF_HERE_AND_NOW = frozenset({"runId", "suspended", "handedOn", "settled", "withdrawn", "stopped"})

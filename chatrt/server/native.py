@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any, TypedDict, cast
 
 from starlette.requests import Request
@@ -24,6 +26,7 @@ from chatrt.wires.session_json import encode_place, parse_place, session_to_json
 DEFAULT_PAGE = 50
 MAX_PAGE = 200
 TITLE = "title"
+JSON_LINES = "application/x-ndjson"
 
 
 class _Only(TypedDict):
@@ -56,6 +59,7 @@ class NativeEndpoints:
             Route(f"{session}/token", self.token, methods=["POST"]),
             Route(f"{session}/in", self.append, methods=["POST"]),
             Route(f"{session}/out", self.out, methods=["GET"]),
+            Route(f"{session}/export", self.export, methods=["GET"]),
         ]
 
     # --- sessions
@@ -216,6 +220,20 @@ class NativeEndpoints:
             expires_at=principal.expires_at,
         )
 
+    async def export(self, request: Request) -> Response:
+        """Stream a whole session as lines of JSON."""
+        principal, chat_id = self._identify_full(request)
+        lines = self._service.sessions.export_session(chat_id, tenant=principal.tenant)
+        first = await anext(lines)  # what is wrong with the session is told while there is still a status to tell
+        return self._service.streams.open(
+            _go_on(first, lines),
+            headers={**NO_STORE, "content-disposition": 'attachment; filename="session.jsonl"'},
+            media_type=JSON_LINES,
+            heartbeat=b"",
+            when_cut="break",
+            expires_at=None,
+        )
+
     # --- who asks
 
     def _identify(self, request: Request, scope: Scope) -> tuple[Principal, str]:
@@ -232,6 +250,13 @@ class NativeEndpoints:
     async def _session(self, request: Request, scope: Scope) -> Session:
         principal, chat_id = self._identify(request, scope)
         return await self._service.sessions.get_session(chat_id, tenant=principal.tenant)
+
+
+async def _go_on(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    async with aclosing(cast("AsyncGenerator[bytes]", rest)) as pieces:
+        yield first
+        async for piece in pieces:
+            yield piece
 
 
 def check_metadata_rights(principal: Principal, metadata: dict[str, Any]) -> None:

@@ -116,7 +116,7 @@ class OpenStreams:
                 complete body for a complete answer.
             expires_at: When the reader's rights end, in seconds since 1970.
             media_type: What the frames are.
-            heartbeat: What is sent while there is nothing to send.
+            heartbeat: What is sent while there is nothing to send; empty for a stream that never waits.
             on_end: Called when the response is over, however it ends.
         """
         seconds = self.limits.stream_seconds
@@ -165,7 +165,7 @@ class EventStream(EventSourceResponse):
             frames,
             headers=headers,
             media_type=media_type,
-            ping=streams.heartbeat,
+            ping=streams.heartbeat if heartbeat else 0,
             # It may give bytes as well: what it gives is encoded only where it is none.
             ping_message_factory=lambda: cast("ServerSentEvent", heartbeat),
             send_timeout=streams.limits.send_seconds,

@@ -6,21 +6,19 @@ It outlives `close`: opened again, the same object has the same sessions, as a f
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from chatrt.codec import dumps, loads
 from chatrt.errors import (
+    ConflictError,
     SessionBusyError,
     SessionClosedError,
     SessionNotFoundError,
     StaleEpochError,
     StoreUnavailableError,
-    UsageError,
 )
 from chatrt.stores.base import (
-    BUSY_KINDS,
     Appended,
     Commit,
     Cursors,
@@ -39,80 +37,16 @@ from chatrt.stores.base import (
     to_millis,
 )
 from chatrt.stores.memory_attachments import MemoryAttachments, StoredFiles
+from chatrt.stores.memory_session import StoredSession, append_out, merge_nodes, put_together, take_out
 from chatrt.stores.metadata import encode_metadata, merge_patch
-
-
-@dataclass(slots=True)
-class _Segment:
-    first_seq: int
-    at: int
-    records: list[NewRecord]
-
-    @property
-    def last_seq(self) -> int:
-        return self.first_seq + len(self.records) - 1
-
-
-@dataclass(slots=True)
-class _Stored:
-    """A session. What callers could change under our hands is kept encoded."""
-
-    key: SessionKey
-    agent: str
-    metadata: bytes
-    client_data: bytes
-    created_at: float
-    updated_at: float
-    epoch: int
-    parent: Parent | None
-    status: SessionStatus = "open"
-    closed_reason: str | None = None
-    owner: str | None = None
-    expires_at: float = 0.0
-    inbox: list[tuple[int, NewRecord]] = field(default_factory=list[tuple[int, NewRecord]])
-    parts: dict[str, int] = field(default_factory=dict[str, int])
-    segments: list[_Segment] = field(default_factory=list[_Segment])
-    out_last: int = 0
-    in_cursor: int = 0
-    settled_seq: int = 0
-    nodes: dict[str, tuple[str | None, bytes]] = field(default_factory=dict[str, tuple[str | None, bytes]])
-    leaf_id: str | None = None
-    state: bytes = b"{}"
-    files: StoredFiles = field(default_factory=StoredFiles)
-
-    @property
-    def row(self) -> SessionRow:
-        return SessionRow(
-            key=self.key,
-            agent=self.agent,
-            status=self.status,
-            created_at=self.created_at,
-            updated_at=self.updated_at,
-            metadata=loads(self.metadata),
-            client_data=loads(self.client_data),
-            closed_reason=self.closed_reason,
-            parent=self.parent,
-        )
-
-    @property
-    def out_first(self) -> int:
-        return self.segments[0].first_seq if self.segments else self.out_last + 1
-
-    def is_free(self, at: float) -> bool:
-        return self.owner is None or self.expires_at < at
-
-    def is_busy(self) -> bool:
-        return any(record.kind in BUSY_KINDS for _, record in self.inbox[self.in_cursor :])
-
-    def has_work(self) -> bool:
-        return len(self.inbox) > self.in_cursor or self.out_last > self.settled_seq
+from chatrt.stores.portable import Exported, SessionDump, check_dump
 
 
 class MemoryStore:
     """Sessions in the memory of this process; durable only in so far as the object is kept."""
 
     def __init__(self) -> None:
-        self._sessions: dict[SessionKey, _Stored] = {}
+        self._sessions: dict[SessionKey, StoredSession] = {}
         self._children: dict[SessionKey, set[SessionKey]] = {}
         self._epoch_floor = 0
         self._is_open = False
@@ -131,25 +65,25 @@ class MemoryStore:
         del on_notice  # no other process can write
         return lambda: None
 
-    def _all(self) -> dict[SessionKey, _Stored]:
+    def _all(self) -> dict[SessionKey, StoredSession]:
         if not self._is_open:
             raise StoreUnavailableError("the store is not open")
         return self._sessions
 
-    def _find(self, key: SessionKey) -> _Stored | None:
+    def _find(self, key: SessionKey) -> StoredSession | None:
         return self._all().get(key)
 
     def _find_files(self, key: SessionKey) -> tuple[SessionStatus, StoredFiles] | None:
         stored = self._find(key)
         return None if stored is None else (stored.status, stored.files)
 
-    def _get(self, key: SessionKey) -> _Stored:
+    def _get(self, key: SessionKey) -> StoredSession:
         stored = self._find(key)
         if stored is None:
             raise SessionNotFoundError(key.chat_id)
         return stored
 
-    def _get_held(self, lease: Lease) -> _Stored:
+    def _get_held(self, lease: Lease) -> StoredSession:
         stored = self._find(lease.key)
         if stored is None or (stored.owner, stored.epoch) != (lease.owner, lease.epoch):
             raise StaleEpochError(lease.key.chat_id, lease.epoch)
@@ -170,7 +104,7 @@ class MemoryStore:
         stored = self._find(key)
         created = stored is None
         if stored is None:
-            stored = _Stored(
+            stored = StoredSession(
                 key, agent, encode_metadata(metadata), dumps(client_data), at, at, self._epoch_floor, parent
             )
             self._sessions[key] = stored
@@ -312,7 +246,7 @@ class MemoryStore:
     # --- .out and the commit
 
     async def append_out(self, lease: Lease, records: Sequence[NewRecord], *, at: float) -> int:
-        return _append_out(self._get_held(lease), records, at)
+        return append_out(self._get_held(lease), records, at)
 
     async def append_out_groups(
         self, groups: Sequence[tuple[Lease, Sequence[NewRecord]]], *, at: float
@@ -320,7 +254,7 @@ class MemoryStore:
         first_seqs: list[int | StaleEpochError] = []
         for lease, records in groups:
             try:
-                first_seqs.append(_append_out(self._get_held(lease), records, at))
+                first_seqs.append(append_out(self._get_held(lease), records, at))
             except StaleEpochError as error:
                 first_seqs.append(error)
         return first_seqs
@@ -341,9 +275,9 @@ class MemoryStore:
 
     async def commit(self, lease: Lease, commit: Commit, *, at: float) -> int:
         stored = self._get_held(lease)
-        nodes = _merge_nodes(stored, commit)
+        nodes = merge_nodes(stored, commit)
         state = dumps(commit.state)  # the last step that can fail; from here on everything happens
-        first_seq = _append_out(stored, commit.records, at)
+        first_seq = append_out(stored, commit.records, at)
         if commit.records:
             stored.settled_seq = stored.out_last
         stored.nodes.update(nodes)
@@ -385,28 +319,18 @@ class MemoryStore:
         nodes = self._get(key).nodes
         return [Node(node_id, parent_id, loads(message)) for node_id, (parent_id, message) in nodes.items()]
 
+    # --- whole sessions
 
-def _append_out(stored: _Stored, records: Sequence[NewRecord], at: float) -> int:
-    first_seq = stored.out_last + 1
-    if records:
-        stored.segments.append(_Segment(first_seq, to_millis(at), list(records)))
-        stored.out_last += len(records)
-    return first_seq
+    async def export_session(self, key: SessionKey) -> AsyncIterator[Sequence[Exported]]:
+        for page in take_out(self._get(key)):
+            yield page
 
-
-def _merge_nodes(stored: _Stored, commit: Commit) -> dict[str, tuple[str | None, bytes]]:
-    """Check a commit and return its nodes as they will be stored."""
-    if not stored.in_cursor <= commit.in_cursor <= len(stored.inbox):
-        raise UsageError(
-            f"a commit moves the .in cursor to {commit.in_cursor}, outside of {stored.in_cursor}..{len(stored.inbox)}"
-        )
-    nodes: dict[str, tuple[str | None, bytes]] = {}
-    for node in commit.nodes:
-        known = nodes.get(node.node_id) or stored.nodes.get(node.node_id)
-        parent_is_stored = node.parent_id is None or node.parent_id in nodes or node.parent_id in stored.nodes
-        if not parent_is_stored or (known is not None and known[0] != node.parent_id):
-            raise UsageError("a node names a parent that is not stored before it, or another one than at first")
-        nodes[node.node_id] = (node.parent_id, dumps(node.message))
-    if commit.leaf_id is not None and commit.leaf_id not in nodes and commit.leaf_id not in stored.nodes:
-        raise UsageError(f"the leaf {commit.leaf_id!r} is not a stored node")
-    return nodes
+    async def import_session(self, dump: SessionDump) -> SessionRow:
+        check_dump(dump)
+        key, parent = dump.head.row.key, dump.head.row.parent
+        if self._find(key) is not None:
+            raise ConflictError(f"there is a session {key.chat_id!r}")
+        stored = self._sessions[key] = put_together(dump, self._epoch_floor)
+        if parent is not None:
+            self._children.setdefault(SessionKey(key.tenant, parent.chat_id), set()).add(key)
+        return stored.row

@@ -77,7 +77,7 @@ def load_branch(rows: Sequence[Sequence[Any]], leaf_id: str | None, key: Session
     if leaf_id is not None and (not rows or rows[0][1] is not None):
         missing = rows[0][1] if rows else leaf_id
         raise UnreadableRecordError(f"the messages of session {key.chat_id!r}", f"node {missing!r} is missing")
-    return [_node(row, key) for row in rows]
+    return [to_node(row, key) for row in rows]
 
 
 def load_tree(rows: Sequence[Sequence[Any]], key: SessionKey) -> list[Node]:
@@ -91,9 +91,14 @@ def load_tree(rows: Sequence[Sequence[Any]], key: SessionKey) -> list[Node]:
         if parent_id not in seen:
             raise UnreadableRecordError(f"the messages of session {key.chat_id!r}", f"node {parent_id!r} is missing")
         seen.add(node_id)
-    return [_node(row, key) for row in rows]
+    return [to_node(row, key) for row in rows]
 
 
-def _node(row: Sequence[Any], key: SessionKey) -> Node:
+def to_node(row: Sequence[Any], key: SessionKey) -> Node:
+    """Make a node of a row: node id, parent id and body.
+
+    Raises:
+        UnreadableRecordError: If it cannot be read.
+    """
     node_id, parent_id, body = row
     return Node(node_id, parent_id, load_json(body, key, f"node {node_id}"))

@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
@@ -38,8 +39,10 @@ from chatrt.stores.base import (
     Snapshot,
 )
 from chatrt.stores.metadata import encode_metadata
+from chatrt.stores.portable import Exported, SessionDump
 from chatrt.stores.sqlite_attachments import SQLiteAttachments, drop_unfinished
 from chatrt.stores.sqlite_file import FileLock, connect_reader, connect_writer, create_private, to_store_error
+from chatrt.stores.sqlite_portable import EncodedDump, put_session, read_session
 from chatrt.stores.sqlite_writer import Writer
 
 SMALL = 200
@@ -300,3 +303,15 @@ class SQLiteStore:
 
     async def load_tree(self, key: SessionKey) -> list[Node]:
         return await self._read_large(lambda connection: reads.load_tree(connection, key))
+
+    # --- whole sessions
+
+    async def export_session(self, key: SessionKey) -> AsyncIterator[Sequence[Exported]]:
+        self._ready()
+        async with aclosing(read_session(self.path, key)) as pages:
+            async for page in pages:
+                yield page
+
+    async def import_session(self, dump: SessionDump) -> SessionRow:
+        encoded = await asyncio.to_thread(EncodedDump.encode, dump)
+        return await self._write(put_session, encoded)

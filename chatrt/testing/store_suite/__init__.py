@@ -25,6 +25,7 @@ from chatrt.testing.store_suite.inbox import InboxCases
 from chatrt.testing.store_suite.leases import LeaseCases
 from chatrt.testing.store_suite.lifecycle import LifecycleCases
 from chatrt.testing.store_suite.outbox import OutboxCases
+from chatrt.testing.store_suite.portable import PortableCases
 from chatrt.testing.store_suite.recent import MetadataCases, RecentCases
 from chatrt.testing.store_suite.sessions import SessionCases
 from chatrt.testing.store_suite.unserved import UnservedCases
@@ -45,5 +46,6 @@ class StoreSuite(
     HistoryCases,
     LifecycleCases,
     AttachmentCases,
+    PortableCases,
 ):
     """Every case of the store contract; override the fixture `make_store`."""
