@@ -1,7 +1,7 @@
 """A session as lines of JSON: what leaves a store, and what another one takes in.
 
 The first line says what the file is, the second one the session; then come its messages with those they follow, its
-inputs, its records, and a last line that counts them, so that a file that was cut off is known. `protocol.md` (5.9)
+inputs, its records, and a last line that counts them, so that a file that was cut off is known. `protocol.md` (5.11)
 describes the lines. What belongs to one place and one moment is left out: leases, suspended runs, what waits.
 """
 
