@@ -113,6 +113,12 @@ async def test_a_chat_falls_asleep_and_awakes():
     assert names["diary"] == ["made ready", "asleep after 1 turn", "awake"]
 
 
+async def test_a_chat_is_renamed_listed_and_copied(elsewhere):
+    """The tour's clerk finds its chat by its title, and has it in another store too."""
+    names = await agent_of("clerk")
+    assert names["copy"].row.metadata == {"title": "Groceries"}
+
+
 async def test_a_plan_asks_again():
     """The tour's careful agent answers the interrupted question from scratch, without the partial answer."""
     names = await agent_of("careful")
