@@ -39,10 +39,10 @@ from chatrt.stores.base import (
     Snapshot,
 )
 from chatrt.stores.metadata import encode_metadata
-from chatrt.stores.portable import Exported, SessionDump
+from chatrt.stores.portable import EncodedDump, Exported, SessionDump
 from chatrt.stores.sqlite_attachments import SQLiteAttachments, drop_unfinished
 from chatrt.stores.sqlite_file import FileLock, connect_reader, connect_writer, create_private, to_store_error
-from chatrt.stores.sqlite_portable import EncodedDump, put_session, read_session
+from chatrt.stores.sqlite_portable import put_session, read_session
 from chatrt.stores.sqlite_writer import Writer
 
 SMALL = 200

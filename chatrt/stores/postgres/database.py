@@ -215,13 +215,18 @@ class Database:
         except FAILURES as error:
             raise to_store_error(error) from error
 
-    async def write(self, sql: str, *arguments: Any) -> list[Any]:
+    async def write(self, sql: str, *arguments: Any, seconds: float = WRITE_SECONDS) -> list[Any]:
         """Run one statement, which is one transaction, and return its rows.
+
+        Args:
+            sql: The statement.
+            arguments: What it is given.
+            seconds: How long it may take.
 
         Raises:
             StoreUnavailableError: If it failed, or its outcome is unknown.
         """
-        return await self._to_its_end(lambda: self._fetch(sql, arguments, WRITE_SECONDS))
+        return await self._to_its_end(lambda: self._fetch(sql, arguments, seconds))
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run work in one transaction; what it raises undoes it.

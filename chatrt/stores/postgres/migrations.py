@@ -12,13 +12,13 @@ from importlib import resources
 from chatrt.errors import UnreadableRecordError
 from chatrt.stores.postgres.database import FAILURES, Connection, Target, connect, to_store_error
 
-VERSION = 1
+VERSION = 2
 """The schema this code makes."""
 
 OLDEST = 1
 """The oldest schema this code works with, so that it may run before the database is migrated."""
 
-SERVES = {1: 1}
+SERVES = {1: 1, 2: 1}
 """For each version of the schema the oldest code, by the version it makes, that may still run on it."""
 
 _LOCK = 0x63687274  # "chrt": two processes that start at once do not both make the tables

@@ -18,6 +18,9 @@ RELEASE = _call("release_lease_1", 6)
 APPEND_OUT = _call("append_out_1", 8)
 COMMIT = _call("commit_1", 17)
 
+UPDATE = _call("update_session_2", 6)
+IMPORT = _call("import_session_2", 31)
+
 _SESSION = """
 SELECT s.tenant, s.chat_id, s.agent, CASE WHEN h.closed THEN 'closed' ELSE 'open' END, s.created_at, h.updated_at,
     s.metadata, s.client_data, s.closed_reason, s.parent_id, s.root_id, s.tool_call_id
@@ -32,6 +35,30 @@ WHERE s.tenant = $1 AND s.chat_id > $2 AND ($3::text IS NULL OR s.agent = $3)
 _PAGE = "ORDER BY s.chat_id LIMIT $5"
 LIST = f"{_SESSION} {_LISTED} {_PAGE}"
 LIST_CHILDREN = f"{_SESSION} {_LISTED} AND s.parent_id = $6 {_PAGE}"
+
+
+def recent(*, behind: bool, agent: bool, parent: bool) -> str:
+    """Return the statement that lists sessions by their last update, read from an index where no parent is named.
+
+    Its arguments are the tenant, whether closed, how many, then the two of the place to begin behind, the agent and the
+    parent, as far as they are asked for.
+    """
+    conditions, places = ["r.tenant = $1", "($2::boolean IS NULL OR h.closed = $2)"], iter(range(4, 8))
+    if behind:
+        conditions.append(f"(r.updated_at, r.chat_id) < (${next(places)}::float8, ${next(places)}::text)")
+    if agent:
+        conditions.append(f"r.agent = ${next(places)}")
+    if parent:
+        conditions.append(f"s.tenant = $1 AND s.parent_id = ${next(places)}")
+    order = "ORDER BY r.updated_at DESC, r.chat_id DESC LIMIT $3"
+    return f"{_SESSION} JOIN chatrt.recent r USING (sid) WHERE {' AND '.join(conditions)} {order}"
+
+
+EXPORT_NODES = "SELECT node_id, parent_id, body FROM chatrt.nodes WHERE sid = $1 ORDER BY made"
+EXPORT_INPUTS = "SELECT seq, at, kind, body, part_id FROM chatrt.inbox WHERE sid = $1 AND seq <= $2 ORDER BY seq"
+EXPORT_SEGMENTS = """
+SELECT first_seq, count, at, body FROM chatrt.out_segments WHERE sid = $1 AND first_seq <= $2 ORDER BY first_seq
+"""
 
 READ_IN = """
 SELECT i.seq, i.at, i.kind, i.body FROM chatrt.inbox i

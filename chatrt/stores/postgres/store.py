@@ -6,11 +6,13 @@ database, under the lock of the session's head, in the transaction that writes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from chatrt.codec import dumps, pack
+from chatrt.codec import dumps, loads, pack
 from chatrt.errors import (
     SessionBusyError,
     SessionClosedError,
@@ -32,6 +34,7 @@ from chatrt.stores.base import (
     OnNotice,
     OutPage,
     Parent,
+    Recency,
     Record,
     SessionKey,
     SessionRow,
@@ -39,12 +42,15 @@ from chatrt.stores.base import (
     Snapshot,
     to_millis,
 )
+from chatrt.stores.metadata import encode_metadata, merge_patch
+from chatrt.stores.portable import EncodedDump, Exported, SessionDump
 from chatrt.stores.postgres import queries
 from chatrt.stores.postgres.attachments import PostgresAttachments
 from chatrt.stores.postgres.database import Database, Target, connect
 from chatrt.stores.postgres.grouping import Grouping
 from chatrt.stores.postgres.migrations import ensure_schema
 from chatrt.stores.postgres.notices import Listener
+from chatrt.stores.postgres.portable import put_session, read_session
 
 PAGE = 200
 """How many sessions are listed by one query."""
@@ -131,7 +137,7 @@ class PostgresStore:
         parent: Parent | None = None,
     ) -> tuple[SessionRow, bool]:
         origin = (None, None, None) if parent is None else (parent.chat_id, parent.root_id, parent.tool_call_id)
-        values = (key.tenant, key.chat_id, agent, at, dumps(metadata), dumps(client_data), *origin)
+        values = (key.tenant, key.chat_id, agent, at, encode_metadata(metadata), dumps(client_data), *origin)
         created: bool = (await self._write(queries.CREATE, *values))[0][0]
         return await self._get_session(key), created
 
@@ -161,6 +167,43 @@ class PostgresStore:
                 return
             after = found[-1]["chat_id"]
             left = None if left is None else left - size
+
+    async def iter_recent_sessions(
+        self,
+        tenant: str,
+        *,
+        agent: str | None = None,
+        status: SessionStatus | None = None,
+        parent: str | None = None,
+        after: Recency | None = None,
+        limit: int = 0,
+    ) -> AsyncIterator[SessionRow]:
+        closed = None if status is None else status == "closed"
+        only = [value for value in (agent, parent) if value is not None]
+        left = limit or None
+        while left != 0:
+            size = PAGE if left is None else min(PAGE, left)
+            sql = queries.recent(behind=after is not None, agent=agent is not None, parent=parent is not None)
+            found = await self._read(sql, tenant, closed, size, *(after or ()), *only)
+            for row in found:
+                yield rows.session_row(row)
+            if len(found) < size:
+                return
+            after = Recency(found[-1]["updated_at"], found[-1]["chat_id"])
+            left = None if left is None else left - size
+
+    async def update_session(self, key: SessionKey, *, metadata: Mapping[str, Any], at: float) -> SessionRow:
+        patch: dict[str, Any] = loads(dumps(metadata))  # the caller's own may change meanwhile
+        while True:
+            found = await self._read(queries.FIND, key.tenant, key.chat_id)
+            if not found:
+                raise SessionNotFoundError(key.chat_id)
+            before: bytes = found[0]["metadata"]
+            after = encode_metadata(merge_patch(rows.load_json(before, key, "its metadata"), patch))
+            # Laid over what was read; where somebody was faster, over what that one made of it.
+            put = await self._write(queries.UPDATE, key.tenant, key.chat_id, before, after, at, self._origin)
+            if put[0][0]:
+                return await self._get_session(key)
 
     async def close_session(self, key: SessionKey, *, reason: str | None, at: float) -> SessionRow:
         await self._write(queries.CLOSE, key.tenant, key.chat_id, reason, at, self._origin)
@@ -324,6 +367,19 @@ class PostgresStore:
     async def load_tree(self, key: SessionKey) -> list[Node]:
         await self._get_session(key)
         return rows.load_tree(await self._read(queries.TREE, key.tenant, key.chat_id), key)
+
+    # --- whole sessions
+
+    async def export_session(self, key: SessionKey) -> AsyncIterator[Sequence[Exported]]:
+        async with aclosing(read_session(self._ready(), key)) as pages:
+            async for page in pages:
+                yield page
+
+    async def import_session(self, dump: SessionDump) -> SessionRow:
+        self._ready()
+        encoded = await asyncio.to_thread(EncodedDump.encode, dump)
+        await put_session(self._database, encoded)
+        return await self._get_session(encoded.key)
 
     # --- inside
 
