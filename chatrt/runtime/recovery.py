@@ -124,7 +124,7 @@ async def take_up_unfinished_turn(work: TurnWork, turn: UnfinishedTurn) -> Recov
         What the application plans; None if it has no plan.
     """
     context = work.context
-    settled = context.history.all()
+    settled, before = context.history.all(), context.history.checkpoint()
     _take_injected(work, turn.injected_ids)
     await work.resume(turn.message_id, turn.base, turn.chunks, announced=turn.is_announced)
     if context.agent.hooks.on_recovery_boot is not None and context.agent.hooks.hydrate_messages is None:
@@ -150,6 +150,8 @@ async def close_unfinished_turn(work: TurnWork, record: Record, plan: RecoveryPl
         context.arrivals.put_back([record])
     if plan.messages is not None:
         work.keeps_answer = False
+        if not any(message in plan.messages for message in context.history.all() if message not in settled):
+            context.history.restore(before)  # nothing came in then: no branch is left of it
         context.history.set(plan.messages)
     await finish(work, Interrupted(), will_retry=again)
     if plan.before_turns is not None:

@@ -297,3 +297,39 @@ async def test_a_crash_in_recovery_is_harmless(house: House, gate: Gate):
     await chat.settled(inputs[0])
     assert await said(chat) == ["before", "half before whole", "hi", "half hi whole"]
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_plan_without_the_interrupted_answers_leaves_no_branch_of_them(house: House, gate: Gate, *, kept: bool):
+    """What a client answered in a turn that is forgotten is not given, and nothing shows that it ever was."""
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask."""
+
+    model = ScriptedModel([call(tool_call("ask", {"question": "?"}))])
+
+    async def run(turn):
+        if turn.ui_messages[-1]["role"] == "user":
+            async for chunk in stream_text(model, turn.messages, tools=turn.tools):
+                yield chunk
+        else:
+            yield {"type": "text-start", "id": "t"}
+            yield {"type": "text-delta", "id": "t", "delta": "half"}
+            await gate.wait()
+
+    agent = ChatAgent("a", run=run, tools=[ask])
+    agent.on_recovery_boot(lambda event: RecoveryPlan(messages=event.history.all() if kept else event.settled_messages))
+    chat = await house.open(agent)
+    asked = await chat.send("hi", "u1")
+    part = {"type": "tool-ask", "toolCallId": "call_1", "state": "output-available", "output": "yes"}
+    answered = await chat.inbox.send_message({"id": asked.start["messageId"], "role": "assistant", "parts": [part]})
+    await chat.until(lambda chunk: chunk.get("delta") == "half")
+    await house.crash()
+
+    chat = await house.open(agent)
+    await chat.settled(answered)
+    state = await chat.session.load()
+
+    assert state.messages[-1]["parts"][-1]["state"] == ("output-available" if kept else "input-available")
+    assert state.branches == {}
