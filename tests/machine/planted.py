@@ -25,6 +25,7 @@ HERE = Path(__file__).parents[2]
 LOOK = "--look"
 PATIENCE_SECONDS = 300
 FOUND = 3
+FEW = 25
 
 
 def plant(bug: Bug, house: Path) -> None:
@@ -71,7 +72,9 @@ def look(house: Path) -> int:
     assert Path(chatrt.__file__).is_relative_to(house), chatrt.__file__
     kinds = [(Conversation, when_busy, examples) for when_busy, examples in EXAMPLES.items()]
     kinds += [(SlowConversation, when_busy, examples) for when_busy, examples in EXAMPLES_IN_A_FILE.items()]
-    for kind, when_busy, examples in kinds:
+    # A few of each kind first: most bugs show soon, and some in one kind only.
+    rounds = [(kind, when_busy, min(FEW, examples)) for kind, when_busy, examples in kinds] + kinds
+    for kind, when_busy, examples in rounds:
         try:
             converse(kind, when_busy=when_busy, examples=examples, number=SEED, shrink=False)
         except Exception as error:  # whatever it is

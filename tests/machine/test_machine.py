@@ -31,14 +31,14 @@ def chosen_examples(usual: int) -> int:
     return int(os.environ.get("MACHINE_EXAMPLES", usual))
 
 
-@pytest.mark.timeout(600)  # for the search of the shortest way to a failure
+@pytest.mark.timeout(900)  # for the search of the shortest way to a failure
 @pytest.mark.parametrize("when_busy", EXAMPLES)
 def test_a_session_does_what_its_reference_does(when_busy: str):
     """Messages, statuses, hooks, prompts, effects and the log are what the contract says, through crashes and all."""
     converse(Conversation, when_busy=when_busy, examples=chosen_examples(EXAMPLES[when_busy]), number=chosen_seed())
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("when_busy", EXAMPLES_IN_A_FILE)
 def test_a_session_in_a_file_does_what_its_reference_does(when_busy: str):
     """The same on SQLite, whose calls take their time."""
