@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Bug:
-    """What is wrong then, and how it comes about: `old`, which stands in the file once, becomes `new`."""
+    """What is wrong then, and how it comes about: `old`, which stands in the file once, becomes `new`.
+
+    Where it shows under one busy policy only, `when_busy` names that: nobody has to look elsewhere.
+    """
 
     name: str
     file: str
     old: str
     new: str
+    when_busy: str = ""
 
 
 BUGS = [
@@ -71,18 +75,21 @@ BUGS = [
         "runtime/arrivals.py",
         'self._state.stopped.update({w.seq: reason for w in self.queue if w.kind in ("message", "regenerate")})',
         "pass",
+        when_busy="interrupt",
     ),
     Bug(
         "a newer message undoes an action that has not ended",
         "runtime/actions.py",
         "if self.handled:\n            self.stop(reason)",
         "self.stop(reason)",
+        when_busy="interrupt",
     ),
     Bug(
         "who is busy refuses only what comes while a turn runs, not what comes while others wait",
         "stores/memory.py",
         "for _, record in self.inbox[self.in_cursor :])",
         "for _, record in self.inbox[self.in_cursor : self.in_cursor + 1])",
+        when_busy="reject",
     ),
     # --- what waits, and steering
     Bug(
@@ -96,24 +103,28 @@ BUGS = [
         "runtime/recovery.py",
         "    arrivals.take(batch)\n    work.context.injected += batch",
         "    work.context.injected += batch",
+        when_busy="steer",
     ),
     Bug(
         "a message that was injected has a turn of its own as well",
         "runtime/steering.py",
         "self._context.injected += records\n",
         "self._context.injected += records\n            arrivals.queue.extend(records)\n",
+        when_busy="steer",
     ),
     Bug(
         "what was injected is missing in later prompts",
         "runtime/work.py",
         "convert_segments(expand_injected(messages), tools=self.tools)",
         "convert_segments(messages, tools=self.tools)",
+        when_busy="steer",
     ),
     Bug(
         "what was injected shows as waiting while its turn is being stored",
         "runtime/finish.py",
         "    context.settled_seq = await context.commit(records",
         "    context.injected.clear()\n    context.settled_seq = await context.commit(records",
+        when_busy="steer",
     ),
     Bug(
         "an edit that came too late shows",
