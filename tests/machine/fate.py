@@ -43,12 +43,20 @@ class Fate(Machine):
         self.both(lambda: self.reference.moves.extend(made), lambda: self.world.stage.feed(made))
 
     @precondition(lambda self: self.asks_model)
-    @rule(count=st.integers(1, 2), call=st.sampled_from(["look ok", "look raise", "look hang"]), then=st.none() | moves)
+    @rule(
+        count=st.integers(1, 2),
+        call=st.sampled_from(["look ok", "look raise", "look hang"]),
+        then=st.none() | st.just(["slow end"]) | moves,
+    )
     def steer(self, count: int, call: str, then: list[str] | None) -> None:
         """People say something, and another step follows."""
         self.append(*(("message", {"message": self.user_message(), "steer": True}) for _ in range(count)))
+        slow = then == ["slow end"]
         if self.asks_model:
-            self._feed([call, *(then or [])])
+            self._feed([call, *([] if slow else then or [])])
+        if slow and self.asks_model and not self.reference.stalled:
+            self.trouble_the_store(False)
+            self._feed(["end"])
 
     @precondition(lambda self: self.world is not None and self.reference.holding == "tool")
     @rule(which=picks, how=st.sampled_from(["ok", "ok", "raise"]))
@@ -62,6 +70,30 @@ class Fate(Machine):
     @rule(hook=st.sampled_from(HOOKS), fault=st.sampled_from(["raise", "hold"]))
     def plan_fault(self, hook: str, fault: str) -> None:
         self.reference.faults[hook] = self.world.stage.faults[hook] = fault
+
+    @rule(
+        hook=st.sampled_from(
+            ["boot", "resume", "validate", "turn_start", "run", "before_complete", "complete", "action"]
+        ),
+        then=st.sampled_from(["edit", "withdraw", "stop", "message", "crash"]),
+    )
+    def meet_a_slow_hook(self, hook: str, then: str) -> None:
+        """Something comes up while a hook takes its time over what came before."""
+        self.reference.faults[hook] = self.world.stage.faults[hook] = "hold"
+        seq = len(self.reference.disk.inbox) + 1
+        if hook == "action":
+            self.append(("action", {"action": {"do": "slice", "count": 1}}))
+        else:
+            self.append(("message", {"message": self.user_message()}))
+        match then:
+            case "edit" | "withdraw":
+                self.append(self.change_of(then, seq))
+            case "stop":
+                self.append(("stop", {"inSeq": seq}))
+            case "message":
+                self.append(("message", {"message": self.user_message()}))
+            case _:
+                self.crash()
 
     @precondition(lambda self: self.world is not None and (self.reference.held_hook or self.reference.deaf == "late"))
     @rule()
@@ -115,10 +147,16 @@ class Fate(Machine):
         self.rest()
 
     @precondition(lambda self: self.asks_model)
-    @rule(meanwhile=st.none() | st.sampled_from(SECOND_THINGS), plan=st.none() | st.sampled_from(PLANS))
-    def crash_in_mid_answer(self, meanwhile: str | None, plan: str | None) -> None:
+    @rule(
+        change=st.none() | st.sampled_from(["edit", "withdraw"]),
+        meanwhile=st.none() | st.sampled_from(SECOND_THINGS),
+        plan=st.none() | st.sampled_from(PLANS),
+    )
+    def crash_in_mid_answer(self, change: str | None, meanwhile: str | None, plan: str | None) -> None:
         """The worker dies when something has been said; the application may plan what becomes of that."""
         self._feed(["say"])
+        if change is not None:
+            self.append(self.change_of(change, self.reference.live.at_hand_seq))
         if meanwhile is not None:
             self.append(*self.two_things(meanwhile))
         if plan is not None:

@@ -167,6 +167,10 @@ class Machine(RuleBasedStateMachine):
         }
         return [("message", {"message": self.user_message()}), (other.removesuffix(" it"), second[other])]
 
+    def change_of(self, kind: str, in_seq: int) -> tuple[str, dict[str, Any]]:
+        """An edit or a withdrawal."""
+        return kind, {"inSeq": in_seq} | ({"message": self.user_message()} if kind == "edit" else {})
+
     def make_moves(self, names: list[str]) -> list[tuple[Any, ...]]:
         return [self._make_move(name) for name in names]
 

@@ -77,8 +77,7 @@ class People(Machine):
         waiting = [one.seq for one in (self.reference.run.queue if self.reference.run else ())]
         inputs = len(self.reference.disk.inbox)
         target = pick([*waiting[:3], *waiting[:3], *range(inputs, max(0, inputs - 4), -1), 0], which)
-        body = {"inSeq": target} | ({"message": self.user_message()} if kind == "edit" else {})
-        self.append((kind, body))
+        self.append(self.change_of(kind, target))
 
     @rule(which=picks, do=st.sampled_from(["slice", "rollback", "replace", "raise", "say"]))
     def act(self, which: int, do: str) -> None:
