@@ -34,26 +34,12 @@ class Conversation(People, Answers, Fate):
         reference.faults.clear()
         stage.faults.clear()
         for _ in range(300):
-            if not reference.has_work and reference.holding in ("", "idle"):
+            if self.is_done:
                 break
-            reference.stalled, reference.deaf, reference.held_hook = False, "", ""
-            reference.tools.update(dict.fromkeys(reference.tools, "ok"))
-            ends = [] if reference.moves else [("end",)]
-            reference.moves.extend(ends)
-            self.world.touch(lambda: self._release_all(ends))
-            reference.settle()
+            self.let_everything_go(*([] if reference.moves else [("end",)]))
         self.checks.check()
         self.checks.check_from_outside(0)
         self.checks.check_settled()
-
-    def _release_all(self, ends: list[Any]) -> None:
-        store, stage = self.world.store, self.world.stage
-        store.flow()
-        store.deaf = False
-        store.hear()
-        stage.feed(ends)
-        for place in stage.held:
-            stage.release(place, "ok")
 
 
 class SlowConversation(Conversation):

@@ -42,7 +42,18 @@ class Fate(Machine):
         made = self.make_moves(script)
         self.both(lambda: self.reference.moves.extend(made), lambda: self.world.stage.feed(made))
 
-    @precondition(lambda self: self.asks_model)
+    def has_begun(self) -> bool:
+        """Let everything go on until the model is asked, if need be because somebody says something; false if it is not."""
+        for _ in range(10):
+            if self.asks_model or self.is_done:
+                break
+            self.let_everything_go()
+        if not self.asks_model:
+            self.reference.moves.clear()
+            self.world.stage.moves.clear()
+            self.append(("message", {"message": self.user_message()}))
+        return self.asks_model
+
     @rule(
         count=st.integers(1, 2),
         call=st.sampled_from(["look ok", "look raise", "look hang"]),
@@ -50,6 +61,8 @@ class Fate(Machine):
     )
     def steer(self, count: int, call: str, then: list[str] | None) -> None:
         """People say something, and another step follows."""
+        if not self.has_begun():
+            return
         self.append(*(("message", {"message": self.user_message(), "steer": True}) for _ in range(count)))
         slow = then == ["slow end"]
         if self.asks_model:
@@ -121,10 +134,12 @@ class Fate(Machine):
             self.reference.stalled = True
             self.world.store.stall()
 
-    @precondition(lambda self: self.asks_model and not self.reference.stalled and not self.reference.deaf)
+    @precondition(lambda self: self.world is not None and not self.reference.stalled and not self.reference.deaf)
     @rule(deaf=st.booleans(), meanwhile=st.sampled_from(SECOND_THINGS))
     def come_to_a_slow_end(self, deaf: bool, meanwhile: str) -> None:
         """The answer is whole, and while the store takes its time people go on."""
+        if not self.has_begun():
+            return
         self.trouble_the_store(deaf)
         self._feed(["end"])
         self.append(*self.two_things(meanwhile))
@@ -146,7 +161,6 @@ class Fate(Machine):
         self.world.advance(seconds)
         self.rest()
 
-    @precondition(lambda self: self.asks_model)
     @rule(
         change=st.none() | st.sampled_from(["edit", "withdraw"]),
         meanwhile=st.none() | st.sampled_from(SECOND_THINGS),
@@ -154,6 +168,8 @@ class Fate(Machine):
     )
     def crash_in_mid_answer(self, change: str | None, meanwhile: str | None, plan: str | None) -> None:
         """The worker dies when something has been said; the application may plan what becomes of that."""
+        if not self.has_begun():
+            return
         self._feed(["say"])
         if change is not None:
             self.append(self.change_of(change, self.reference.live.at_hand_seq))

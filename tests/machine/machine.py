@@ -140,6 +140,29 @@ class Machine(RuleBasedStateMachine):
             self.reference.moves.extend(made)
             self.world.stage.moves.extend(made)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self.reference.has_work and self.reference.holding in ("", "idle")
+
+    def let_everything_go(self, *made: tuple[Any, ...]) -> None:
+        """End what holds anything up: hooks, tools, the store, and the model if moves are given."""
+        reference, store, stage = self.reference, self.world.store, self.world.stage
+        reference.stalled, reference.deaf, reference.held_hook = False, "", ""
+        reference.tools.update(dict.fromkeys(reference.tools, "ok"))
+        reference.moves.extend(made)
+
+        def release() -> None:
+            store.flow()
+            store.deaf = False
+            store.hear()
+            stage.feed(list(made))
+            for place in stage.held - {"model"}:
+                stage.release(place, "ok")
+
+        self.world.touch(release)
+        self.rest()
+
     # --- what there is
 
     @property

@@ -252,9 +252,9 @@ BUGS = [
     ),
     Bug(
         "a turn whose stream said error is completed",
-        "runtime/work.py",
-        "if not self.stop_signal.is_set() and self.answer_error is not None:",
-        "if False:",
+        "runtime/response.py",
+        'self.stream_error = self.stream_error or chunk["errorText"]',
+        "self.stream_error = None",
     ),
     Bug(
         "the text of an exception reaches people",

@@ -15,7 +15,7 @@ import pytest
 from tests.machine.conversation import Conversation, SlowConversation, converse
 
 SEED = 5
-EXAMPLES = {"queue": 200, "steer": 200, "interrupt": 150, "reject": 100}
+EXAMPLES = {"queue": 125, "steer": 125, "interrupt": 75, "reject": 50}
 EXAMPLES_IN_A_FILE = {"queue": 15, "steer": 15}
 
 
