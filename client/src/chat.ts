@@ -1,10 +1,11 @@
-// What a transport knows of one chat: its feed, how far it was shown, what is being sent, and who has it on screen.
+// What a transport knows of one chat: its session, its feed, what is being sent, and who listens.
 
 import { ChatrtError } from "./errors.js";
-import { Feed } from "./feed.js";
+import { Feed, type FeedListener } from "./feed.js";
 import { newId } from "./ids.js";
-import { toSettled, TurnReader, type Seen, type TurnChoice } from "./turn.js";
-import type { ChatState, ClientEvent, JsonObject, OutRecord, Settled, WireChunk } from "./types.js";
+import { pause } from "./patience.js";
+import { toSettled, type Seen } from "./turn.js";
+import type { ChatState, ClientEvent, JsonObject, OutRecord, Settled } from "./types.js";
 import type { RequestExtras, Wire } from "./wire.js";
 
 /** What chats need of their transport. */
@@ -13,60 +14,89 @@ export type ChatContext = {
   agent: string;
   /** Client data for the creation of the session. */
   clientData: () => unknown;
-  seen: { get(chatId: string): Promise<Seen | undefined>; set(chatId: string, seen: Seen): void; flush(): void };
+  seen: {
+    get(chatId: string): Promise<Seen | undefined>;
+    set(chatId: string, seen: Seen): void;
+    delete(chatId: string): void;
+    flush(): void;
+  };
   onEvent: (event: ClientEvent) => void;
 };
 
+type Watcher = { hear: (record: OutRecord, own: boolean) => void; forget: (() => void) | undefined };
+
 const HOLD_MS = 2_000;
+const FOLLOW_AGAIN_MS = 5_000;
+const OWN_KEPT = 100;
 
 /** One chat. */
 export class Chat {
-  readonly feed: Feed;
-  /** Numbers of inputs whose answers are streamed to this page's own chat. */
-  readonly own = new Set<number>();
-  /** How many components show the chat; what is aborted after the last one left is not to be stopped. */
+  readonly id: string;
+  /** How many components show the chat; an abort after the last one left is no person's stop. */
   shown = 0;
   isLeft = false;
-  /** Counts resumes: an abort that makes room for another resume stops nothing. */
+  /** Counts resumes: an abort that makes room for another resume is no person's stop either. */
   resumes = 0;
+  /** Counts answers that are streamed to what was sent here. */
+  sends = 0;
   isClosed = false;
   readonly #context: ChatContext;
-  readonly #chatId: string;
+  readonly #feed: Feed;
+  readonly #own = new Set<number>();
+  readonly #watchers = new Set<Watcher>();
+  readonly #unsure = new Map<string, string>(); // what may have been appended -> under which key
   #base: number | undefined; // a cursor that is known to be good; undefined before the session is known
   #sending: Promise<unknown> = Promise.resolve();
-  readonly #unsure = new Map<string, string>(); // what may have been appended -> under which key
 
-  constructor(chatId: string, context: ChatContext) {
-    this.#chatId = chatId;
+  constructor(id: string, context: ChatContext) {
+    this.id = id;
     this.#context = context;
-    const onEvent = context.onEvent;
-    this.feed = new Feed(context.wire, chatId, { onEvent }, () => this.#settle());
+    this.#feed = new Feed(context.wire, id, { onEvent: context.onEvent }, {
+      beforeTurn: () => this.#numbered(),
+      onRecord: (record) => this.#observe(record),
+      onEnd: (error) => this.#end(error),
+    });
   }
+
+  // --- the session
 
   /** Load the messages; undefined for a chat that has not begun. */
   async load(extras: RequestExtras = {}): Promise<ChatState | undefined> {
     try {
-      const state = await this.#context.wire.messages(this.#chatId, extras);
+      const state = await this.#context.wire.messages(this.id, extras);
       this.#base = state.cursor;
-      if (state.status === "closed") this.close();
+      if (state.status === "closed") this.#close();
       return state;
     } catch (error) {
-      if (!ChatrtError.isInstance(error) || error.code !== "session-not-found") throw error;
-      this.#base = undefined;
+      if (!isCode(error, "session-not-found")) throw error;
+      this.#forgetSession();
       return undefined;
     }
   }
 
   /** Make sure of the session; returns the cursor from which the next answer is looked for. */
   async start(extras: RequestExtras = {}): Promise<number> {
-    const known = this.feed.cursor ?? this.#base;
+    const known = this.#feed.cursor ?? this.#base ?? (await this.#context.seen.get(this.id))?.cursor;
     if (known !== undefined) return known;
     const { wire, agent, clientData } = this.#context;
     const data = clientData();
-    const isNew = await wire.create(this.#chatId, agent, data === undefined ? {} : { clientData: data }, extras);
+    const isNew = await wire.create(this.id, agent, data === undefined ? {} : { clientData: data }, extras);
     this.#base = isNew ? 0 : ((await this.load(extras))?.cursor ?? 0);
     return this.#base;
   }
+
+  #forgetSession(): void {
+    this.#base = undefined;
+    this.#context.seen.delete(this.id);
+  }
+
+  #close(): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.#context.onEvent({ type: "closed", chatId: this.id });
+  }
+
+  // --- saying
 
   /** Append an input, once however often it takes, and create the session if it is not there. */
   append(body: JsonObject, extras: RequestExtras = {}): Promise<number> {
@@ -76,167 +106,166 @@ export class Chat {
     return appended;
   }
 
+  /** Tell the session something that only means something if it is there: a stop, an edit, a withdrawal. */
+  async tell(body: JsonObject): Promise<void> {
+    try {
+      const { seq, repeated } = await this.#context.wire.append(this.id, body, newId("part"));
+      this.#sent(body, seq, repeated);
+    } catch (error) {
+      if (!isCode(error, "session-not-found") && !isCode(error, "session-closed")) throw error;
+    }
+  }
+
   async #append(body: JsonObject, extras: RequestExtras): Promise<number> {
     if (this.isClosed) throw new ChatrtError("session-closed", "The chat is closed.", { status: 409 });
-    const { wire, onEvent } = this.#context;
-    const name = JSON.stringify(body);
-    // Said once more after nobody knew whether it arrived, it is the same input still.
+    const { wire } = this.#context;
+    // A message that is sent once more, after nobody knew whether it arrived, is the same input still.
+    const name = body["kind"] === "message" ? JSON.stringify(body) : "";
     const key = this.#unsure.get(name) ?? newId("part");
-    this.#unsure.set(name, key);
     try {
       await this.start(extras);
-      const { seq, repeated } = await wire.append(this.#chatId, body, key, extras).catch(async (error: unknown) => {
-        if (!ChatrtError.isInstance(error) || error.code !== "session-not-found") throw error;
-        this.#base = undefined;
+      const { seq, repeated } = await wire.append(this.id, body, key, extras).catch(async (error: unknown) => {
+        if (!isCode(error, "session-not-found")) throw error;
+        this.#forgetSession();
         await this.start(extras);
-        return wire.append(this.#chatId, body, key, extras);
+        return wire.append(this.id, body, key, extras);
       });
       this.#unsure.delete(name);
-      onEvent({ type: "sent", chatId: this.#chatId, kind: String(body["kind"]), seq, repeated });
+      this.#sent(body, seq, repeated);
       return seq;
     } catch (error) {
-      if (ChatrtError.isInstance(error) && !error.retryable) this.#unsure.delete(name);
-      if (ChatrtError.isInstance(error) && error.code === "session-closed") this.close();
+      const isUnsure = !ChatrtError.isInstance(error) || error.code === "server-unavailable";
+      if (name && isUnsure) this.#unsure.set(name, key);
+      else this.#unsure.delete(name);
+      if (isCode(error, "session-closed")) this.#close();
       throw error;
     }
   }
 
+  #sent(body: JsonObject, seq: number, repeated: boolean): void {
+    this.#context.onEvent({ type: "sent", chatId: this.id, kind: String(body["kind"]), seq, repeated });
+    for (const watcher of this.#watchers) if (!watcher.forget) void this.#follow(watcher);
+  }
+
   /** Wait until what is being sent has its number. */
-  async #settle(): Promise<void> {
+  async #numbered(): Promise<void> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     await Promise.race([this.#sending, new Promise((resolve) => (timer = setTimeout(resolve, HOLD_MS)))]);
     clearTimeout(timer);
   }
 
-  /** Hear the records from a cursor on; the chat learns from them as well. */
-  listen(
-    after: number,
-    hear: { onRecord: (record: OutRecord) => void; onEnd: (error: Error | undefined) => void; passive?: boolean },
-  ): () => void {
-    return this.feed.listen(after, {
-      ...(hear.passive ? { passive: true } : {}),
-      onRecord: (record) => {
-        if (record.kind === "turn-complete" || record.kind === "gap") this.#base = record.seq;
-        hear.onRecord(record);
-      },
-      onEnd: (error) => {
-        if (!error) this.close();
-        if (ChatrtError.isInstance(error) && error.code === "session-not-found") this.#base = undefined;
-        hear.onEnd(error);
-      },
-    });
+  // --- hearing
+
+  /** Hear the records after a cursor; returns how to end that. */
+  listen(after: number, listener: FeedListener): () => void {
+    return this.#feed.listen(after, listener);
+  }
+
+  /** Hear every record from now on, over all turns; returns how to end that. */
+  watch(hear: Watcher["hear"]): () => void {
+    const watcher: Watcher = { hear, forget: undefined };
+    this.#watchers.add(watcher);
+    void this.#follow(watcher);
+    return () => {
+      this.#watchers.delete(watcher);
+      watcher.forget?.();
+    };
+  }
+
+  /** Say that the answer to an input is streamed to this page's own chat, or that it is no longer. */
+  own(seq: number, isOwn = true): void {
+    this.#own.delete(seq);
+    if (isOwn) this.#own.add(seq);
+    if (this.#own.size > OWN_KEPT) this.#own.delete(Math.min(...this.#own));
   }
 
   /** Wait until an input is settled. */
-  settled(after: number, seq: Promise<number>, signal?: AbortSignal): Promise<Settled> {
+  settled(after: number, seq: Promise<number>): Promise<Settled> {
     return new Promise((resolve, reject) => {
       const early: OutRecord[] = [];
       let known: number | undefined;
       const look = (record: OutRecord): void => {
-        if (record.kind === "gap") void this.#afterGap(known ?? 0).then((end) => end && finish(() => resolve(end)), fail);
-        if (record.kind !== "turn-complete" || record.body.willRetry || record.body.inSeq !== known) return;
-        const { body } = record;
-        finish(() => resolve(toSettled(body)));
+        const { kind, body } = record;
+        if (kind === "gap") void this.lost(known ?? 0).then((isLost) => isLost && end(() => resolve(lostEnd(known))), fail);
+        else if (kind === "turn-complete" && body.inSeq === known && !body.willRetry) end(() => resolve(toSettled(body)));
       };
       const forget = this.listen(after, {
         onRecord: (record) => (known === undefined ? void early.push(record) : look(record)),
         onEnd: (error) => fail(error ?? new ChatrtError("session-closed", "The chat is closed.", { status: 409 })),
       });
-      const abort = (): void => fail(signal?.reason);
-      signal?.addEventListener("abort", abort, { once: true });
+      const end = (tell: () => void): void => {
+        forget();
+        tell();
+      };
+      const fail = (error: unknown): void => end(() => reject(error));
       seq.then((number) => {
         known = number;
         early.splice(0).forEach(look);
       }, fail);
-
-      function finish(tell: () => void): void {
-        forget();
-        signal?.removeEventListener("abort", abort);
-        tell();
-      }
-      function fail(error: unknown): void {
-        finish(() => reject(error));
-      }
     });
   }
 
-  /** What became of an input whose records are no longer kept; undefined if it is still to come. */
-  async #afterGap(seq: number): Promise<Settled | undefined> {
+  /** Whether an input is settled whose records may be among those that are no longer kept. */
+  async lost(seq: number): Promise<boolean> {
     const state = await this.load();
-    return state && state.inCursor >= seq ? { seq, status: "completed" } : undefined;
+    return !state || state.inCursor >= seq;
   }
 
-  /** The chunks of one turn as a stream. */
-  stream(after: number, choice: TurnChoice | Promise<TurnChoice>, ends: TurnEnds): ReadableStream<WireChunk> {
-    const { seen } = this.#context;
-    let forget: () => void = () => {};
-    let reader: TurnReader | undefined;
-    const early: OutRecord[] = [];
-    return new ReadableStream<WireChunk>({
-      start: (controller) => {
-        let isOver = false;
-        const over = (tell: () => void): void => {
-          if (isOver) return;
-          isOver = true;
-          forget();
-          seen.flush();
-          if (reader?.seq !== undefined) this.own.delete(reader.seq);
-          ends.onOver(reader);
-          tell();
-        };
-        let messageId = "";
-        const hear = (record: OutRecord): void => {
-          if (!reader) return void early.push(record);
-          if (isOver) return;
-          for (const chunk of reader.feed(record)) controller.enqueue(chunk);
-          if (reader.seq !== undefined) this.own.add(reader.seq);
-          if (record.kind === "turn-start" && record.body.inSeq === reader.seq) messageId = record.body.messageId;
-          seen.set(this.#chatId, { cursor: record.seq, messageId });
-          if (reader.settled) over(() => controller.close());
-          else if (record.kind === "gap") {
-            const seq = reader.seq ?? 0;
-            const done = (end: Settled | undefined): void => {
-              if (end && !reader?.begun) over(() => controller.close());
-            };
-            this.#afterGap(seq).then(done, (error: unknown) => over(() => controller.error(error)));
-          }
-        };
-        const fail = (error: unknown): void => over(() => controller.error(error));
-        ends.onAbort((reason) => fail(reason));
-        forget = this.listen(after, {
-          onRecord: hear,
-          onEnd: (error) => (error ? fail(error) : over(() => controller.close())),
+  /** End the connection and every stream. */
+  disconnect(): void {
+    this.#feed.close(new DOMException("The transport was closed.", "AbortError"));
+  }
+
+  async #follow(watcher: Watcher): Promise<void> {
+    const isWanted = (): boolean => !watcher.forget && this.#watchers.has(watcher);
+    while (isWanted()) {
+      try {
+        const after = this.#feed.cursor ?? (await this.load())?.cursor;
+        if (after === undefined || !isWanted()) return;
+        watcher.forget = this.listen(after, {
+          passive: true,
+          onRecord: (record) => watcher.hear(record, this.#isOwn(record)),
+          onEnd: () => (watcher.forget = undefined),
         });
-        Promise.resolve(choice).then((chosen) => {
-          reader = new TurnReader(chosen);
-          if (reader.seq !== undefined) this.own.add(reader.seq);
-          ends.onChosen(reader);
-          early.splice(0).forEach(hear);
-        }, fail);
-      },
-      cancel: () => {
-        forget();
-        seen.flush();
-        if (reader?.seq !== undefined) this.own.delete(reader.seq);
-        ends.onOver(reader);
-      },
-    });
+      } catch (error) {
+        // What does not heal is tried again when something was sent: that needs the same token and the same server.
+        if (ChatrtError.isInstance(error) && !error.retryable) return;
+        await pause(FOLLOW_AGAIN_MS, 0);
+      }
+    }
   }
 
-  /** The session takes no more inputs. */
-  close(): void {
-    if (this.isClosed) return;
-    this.isClosed = true;
-    this.#context.onEvent({ type: "closed", chatId: this.#chatId });
+  #isOwn({ body }: OutRecord): boolean {
+    return "inSeq" in body && this.#own.has(body["inSeq"] as number);
+  }
+
+  #observe(record: OutRecord): void {
+    const { onEvent } = this.#context;
+    const own = this.#isOwn(record);
+    const chatId = this.id;
+    if (record.kind === "turn-start") {
+      const { inSeq, messageId } = record.body;
+      onEvent({ type: "turn-start", chatId, inSeq, messageId, own });
+    } else if (record.kind === "turn-complete") {
+      this.#base = record.seq;
+      const willRetry = record.body.willRetry ?? false;
+      onEvent({ type: "turn-complete", chatId, own, settled: toSettled(record.body), willRetry });
+    } else if (record.kind === "gap") {
+      this.#base = record.seq;
+      onEvent({ type: "gap", chatId, ...record.body });
+    }
+  }
+
+  #end(error: Error | undefined): void {
+    if (!error) this.#close();
+    else if (isCode(error, "session-not-found")) this.#forgetSession();
   }
 }
 
-/** What a stream tells of itself, and how it is told to end. */
-export type TurnEnds = {
-  /** The turn is known. */
-  onChosen(reader: TurnReader): void;
-  /** The stream is over, whatever the reason. */
-  onOver(reader: TurnReader | undefined): void;
-  /** Hands over how to break the stream off. */
-  onAbort(abort: (reason: unknown) => void): void;
-};
+function lostEnd(seq = 0): Settled {
+  return { seq, status: "completed" };
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return ChatrtError.isInstance(error) && error.code === code;
+}

@@ -14,6 +14,16 @@ export type FeedListener = {
   passive?: boolean;
 };
 
+/** Who owns the feed. */
+export type FeedObserver = {
+  /** Awaited before a turn begins, so that who sent its input knows the number by then. */
+  beforeTurn(): Promise<unknown>;
+  /** Told of each record once, before all listeners; not again when the connection is wound back. */
+  onRecord(record: OutRecord): void;
+  /** Told before all listeners that nothing follows. */
+  onEnd(error: Error | undefined): void;
+};
+
 type Entry = { listener: FeedListener; cursor: number };
 
 /**
@@ -25,18 +35,18 @@ export class Feed {
   readonly #wire: Wire;
   readonly #chatId: string;
   readonly #options: Pick<Reading, "onEvent">;
-  readonly #hold: () => Promise<unknown>;
+  readonly #observer: FeedObserver;
   readonly #entries = new Set<Entry>();
   #cursor = 0;
+  #observed = 0;
   #reading: AbortController | undefined;
   #forgetWake: (() => void) | undefined;
 
-  /** hold: awaited before a turn begins, so that who sent its input knows the number by then. */
-  constructor(wire: Wire, chatId: string, options: Pick<Reading, "onEvent">, hold: () => Promise<unknown>) {
+  constructor(wire: Wire, chatId: string, options: Pick<Reading, "onEvent">, observer: FeedObserver) {
     this.#wire = wire;
     this.#chatId = chatId;
     this.#options = options;
-    this.#hold = hold;
+    this.#observer = observer;
   }
 
   /** How far was read; undefined while nobody listens. */
@@ -62,6 +72,7 @@ export class Feed {
     this.#forgetWake = undefined;
     const entries = [...this.#entries];
     this.#entries.clear();
+    this.#observer.onEnd(error);
     for (const { listener } of entries) listener.onEnd(error);
   }
 
@@ -102,7 +113,7 @@ export class Feed {
     const { signal } = reading;
     for await (const batch of readRecords(this.#wire, this.#chatId, { after: this.#cursor, signal, ...this.#options })) {
       for (const record of batch) {
-        if (record.kind === "turn-start") await this.#hold();
+        if (record.kind === "turn-start") await this.#observer.beforeTurn();
         if (signal.aborted) return;
         this.#cursor = record.seq;
         this.#tell(record);
@@ -112,13 +123,20 @@ export class Feed {
   }
 
   #tell(record: OutRecord): void {
-    for (const entry of [...this.#entries]) {
+    if (record.kind === "gap" || record.seq > this.#observed) this.#observer.onRecord(record);
+    this.#observed = record.kind === "gap" ? record.seq : Math.max(this.#observed, record.seq);
+    // Who only follows along hears after those who show the turn: by then it is known to be shown.
+    for (const entry of [...this.#entries].sort((one, other) => rank(one) - rank(other))) {
       // A gap leads every listener to where the log is now, also back when the log is a shorter one.
       if (record.kind !== "gap" && record.seq <= entry.cursor) continue;
       entry.cursor = record.seq;
       entry.listener.onRecord(record);
     }
   }
+}
+
+function rank({ listener }: Entry): number {
+  return listener.passive ? 1 : 0;
 }
 
 function onVisibility(callback: () => void): () => void {

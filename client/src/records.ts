@@ -1,13 +1,14 @@
 // The records of a session's outbox as they come: over as many connections as it takes, each record once and in order.
 
 import { ChatrtError } from "./errors.js";
-import { Patience, pause } from "./patience.js";
+import { onWake, Patience, pause } from "./patience.js";
 import { SSEDecoder, type SSEEvent } from "./sse.js";
 import type { ClientEvent, OutRecord } from "./types.js";
 import { toTryAgain, type Wire } from "./wire.js";
 
 // The server sends something at least every 15 s: silence for three times as long is a dead connection.
 const SILENCE_MS = 45_000;
+const HEARTBEAT_MS = 20_000;
 // A connection that lived this long was no failure to connect, even if no record came over it.
 const A_LIFE_MS = 10_000;
 
@@ -38,6 +39,7 @@ export async function* readRecords(wire: Wire, chatId: string, reading: Reading)
     const began = Date.now();
     let failure: Error = new ChatrtError("server-unavailable", "The server ended the stream.", { retryable: true });
     let atLeastMs = 0;
+    let isNews = false;
     try {
       for await (const batch of readConnection(wire, chatId, cursor, signal, onEvent)) {
         if (batch === "closed") return;
@@ -54,11 +56,12 @@ export async function* readRecords(wire: Wire, chatId: string, reading: Reading)
         continue;
       }
       ({ failure, atLeastMs } = toTryAgain(error));
+      isNews = true;
     }
     if (Date.now() - began > A_LIFE_MS) patience.progress();
     const delay = patience.next(atLeastMs);
     if (delay === undefined) throw failure;
-    onEvent?.({ type: "disconnected", chatId, error: failure, retryInMs: delay });
+    if (isNews) onEvent?.({ type: "disconnected", chatId, error: failure, retryInMs: delay });
     await pause(delay, atLeastMs, signal);
   }
 }
@@ -109,13 +112,17 @@ async function* readConnection(
   }
 }
 
-/** Bites when nothing was fed to it for too long. */
+/** Bites when nothing was fed to it for too long; sooner when the page was asleep or offline. */
 class Watchdog {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #fedAt = Date.now();
+  readonly #forget: () => void;
 
   constructor(readonly bite: () => void) {
     this.#wait(SILENCE_MS);
+    this.#forget = onWake(() => {
+      if (Date.now() - this.#fedAt > HEARTBEAT_MS) this.bite();
+    });
   }
 
   feed(): void {
@@ -124,6 +131,7 @@ class Watchdog {
 
   end(): void {
     clearTimeout(this.#timer);
+    this.#forget();
   }
 
   // One timer for the whole connection: setting one for each piece of bytes would cost more than the reading.

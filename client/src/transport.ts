@@ -9,7 +9,8 @@ import { makeLease, NoLease, type Holder, type Lease } from "./lease.js";
 import type { Major } from "./majors.js";
 import { newestMessage, slimMessage, userMessage } from "./slim.js";
 import { Cursors, defaultStorage } from "./storage.js";
-import { toSettled, type Seen, type TurnReader } from "./turn.js";
+import { TurnStream } from "./turn-stream.js";
+import type { Seen, TurnChoice } from "./turn.js";
 import type {
   ChatState,
   ClientEvent,
@@ -22,7 +23,7 @@ import type {
   Token,
   WireMessage,
 } from "./types.js";
-import { Wire, type RequestExtras } from "./wire.js";
+import { Wire } from "./wire.js";
 
 type Field<T, KEY extends string, DEFAULT> = T extends { [K in KEY]: infer VALUE } ? VALUE : DEFAULT;
 type ToolTypes = Record<string, { input: unknown; output: unknown }>;
@@ -100,7 +101,6 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
   readonly #seen: Cursors<Seen>;
   readonly #lease: Lease;
   readonly #gossip: Gossip;
-  readonly #streams = new Set<(reason: unknown) => void>();
   readonly #onPageHide = (event: PageTransitionEvent): void => {
     this.#seen.flush();
     // What the browser aborts from here on is not a person's stop.
@@ -122,50 +122,51 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
 
   /** Send what is new and stream its answer. Called by `useChat`. */
   async sendMessages(options: SendOptions<MessageOf<T>>): Promise<ReadableStream<UIMessageChunk>> {
-    const { chatId, abortSignal } = options;
+    const { chatId, abortSignal, headers } = options;
     const chat = this.#chat(chatId);
-    const body = this.#withData(this.#toInput(options), options.body);
+    const input = this.#withData(toInput(options), options.body);
     if (!(await this.#lease.claim(chatId))) {
       throw new ChatrtError("tab-busy", "Another tab is sending in this chat.", { retryable: true });
     }
     chat.isLeft = false;
+    chat.sends++;
+    const release = (): void => {
+      if (--chat.sends === 0) this.#lease.release(chatId);
+    };
+    let after: number;
     try {
-      const after = await chat.start(this.#extras(options));
-      const seq = chat.append(body, this.#extras(options));
-      const choice = seq.then((number) => ({ seq: number, major: this.#major }));
-      choice.catch(() => {});
-      const stream = this.#stream(chat, chatId, after, choice, abortSignal);
-      await seq.catch(async (error: unknown) => {
-        await stream.cancel().catch(() => {});
-        throw error;
-      });
-      return stream;
+      after = await chat.start({ headers });
     } catch (error) {
-      this.#lease.release(chatId);
+      release();
       throw error;
     }
+    const appended = chat.append(input, { headers });
+    const choice = appended.then((seq) => ({ seq, major: this.#major }));
+    const answer = this.#stream(chat, after, choice, abortSignal, release);
+    await appended;
+    return answer.stream as ReadableStream<any>;
   }
 
   /** Stream the turn that runs or waits, from its beginning; null when there is none. Called by `useChat`. */
   async reconnectToStream(
-    options: { chatId: string; abortSignal?: AbortSignal } & ChatRequestOptions,
+    options: { chatId: string; abortSignal?: AbortSignal | undefined } & ChatRequestOptions,
   ): Promise<ReadableStream<UIMessageChunk> | null> {
-    const { chatId, abortSignal } = options;
+    const { chatId, abortSignal, headers } = options;
     const chat = this.#chat(chatId);
     chat.resumes++;
     chat.isLeft = false;
-    const state = await chat.load({ ...this.#extras(options), signal: abortSignal });
+    const state = await chat.load({ headers, signal: abortSignal });
     if (state?.status !== "running") return null;
     const seen = (await this.#seen.get(chatId)) ?? { cursor: 0, messageId: "" };
-    const choice = { settled: state.inCursor, seen, major: this.#major };
-    return this.#stream(chat, chatId, state.cursor, choice, abortSignal);
+    const choice = Promise.resolve({ settled: state.inCursor, seen, major: this.#major });
+    return this.#stream(chat, state.cursor, choice, abortSignal).stream as ReadableStream<any>;
   }
 
   // --- the running turn
 
   /** Stop the turn that runs; its partial answer is kept, and its stream ends with it. */
   async stop(chatId: string, reason?: string): Promise<void> {
-    await this.#tellSession(chatId, reason === undefined ? { kind: "stop" } : { kind: "stop", reason });
+    await this.#chat(chatId).tell(reason === undefined ? { kind: "stop" } : { kind: "stop", reason });
   }
 
   /** Say something that waits for its turn; returns its number. What it leads to is seen by `watch` and by resuming. */
@@ -180,12 +181,12 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
 
   /** Put something else in the place of a message that waits; nothing happens once its turn has begun. */
   async editPending(chatId: string, inSeq: number, said: Said<MessageOf<T>>): Promise<void> {
-    await this.#chat(chatId).append({ kind: "edit", inSeq, message: toUserMessage(said) });
+    await this.#chat(chatId).tell({ kind: "edit", inSeq, message: toUserMessage(said) });
   }
 
   /** Take back a message that waits; nothing happens once its turn has begun. */
   async withdraw(chatId: string, inSeq: number): Promise<void> {
-    await this.#chat(chatId).append({ kind: "withdraw", inSeq });
+    await this.#chat(chatId).tell({ kind: "withdraw", inSeq });
   }
 
   // --- commands
@@ -222,19 +223,11 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
   /**
    * Hear every record of a chat from now on, whoever began its turn; returns how to end that.
    *
-   * A chat that has not begun is looked for when this page begins it. `own` says whether the turn is streamed to this
-   * page's chat already.
+   * A chat that has not begun is heard of once this page says something in it. `own` says whether the turn is streamed
+   * to this page's own chat already. A hidden page holds no connection for it and catches up when it is looked at.
    */
   watch(chatId: string, listener: (record: OutRecord, own: boolean) => void): () => void {
-    const chat = this.#chat(chatId);
-    const watcher: Watcher = { listener, forget: undefined, ended: false };
-    watchersOf(chat).add(watcher);
-    void this.#follow(chat, chatId, watcher);
-    return () => {
-      watcher.ended = true;
-      watchersOf(chat).delete(watcher);
-      watcher.forget?.();
-    };
+    return this.#chat(chatId).watch(listener);
   }
 
   /** Another name of `watch`. */
@@ -278,12 +271,12 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
 
   /** End every connection and stream of this transport and give back its leases. Turns go on; later calls begin anew. */
   close(): void {
-    for (const abort of [...this.#streams]) abort(new DOMException("The transport was closed.", "AbortError"));
-    for (const chat of this.#chats.values()) chat.feed.close(new ChatrtError("client-closed", "The transport was closed."));
+    for (const chat of this.#chats.values()) chat.disconnect();
     this.#chats.clear();
     this.#seen.flush();
     this.#lease.close();
     this.#gossip.close();
+    globalThis.removeEventListener?.("pagehide", this.#onPageHide as (event: Event) => void);
   }
 
   // --- inside
@@ -305,23 +298,13 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
 
   #tell(event: ClientEvent): void {
     if (event.type === "sent") this.#gossip.tell(event.chatId);
+    else if (event.type === "gap") this.#options.onGap?.({ chatId: event.chatId, after: event.after, firstSeq: event.firstSeq });
     this.#options.onEvent?.(event);
   }
 
   #clientData(): unknown {
     const { clientData } = this.#options;
     return typeof clientData === "function" ? (clientData as () => ClientData)() : clientData;
-  }
-
-  #extras({ headers }: ChatRequestOptions): RequestExtras {
-    return { headers };
-  }
-
-  #toInput({ trigger, messages, messageId }: SendOptions<MessageOf<T>>): JsonObject {
-    if (trigger === "regenerate-message") return { kind: "regenerate", ...(messageId === undefined ? {} : { messageId }) };
-    const message = newestMessage(messages as unknown as WireMessage[], messageId);
-    if (!message) throw new ChatrtError("usage", "There is no message to send.");
-    return { kind: "message", message: slimMessage(message) };
   }
 
   #withData(input: JsonObject, body?: object): JsonObject {
@@ -331,15 +314,6 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
 
   #append(chatId: string, input: JsonObject): Promise<number> {
     return this.#chat(chatId).append(this.#withData(input));
-  }
-
-  async #tellSession(chatId: string, input: JsonObject): Promise<void> {
-    try {
-      await this.#chat(chatId).append(input);
-    } catch (error) {
-      // Nothing runs in a closed chat for long, and there is nothing to stop.
-      if (!ChatrtError.isInstance(error) || error.code !== "session-closed") throw error;
-    }
   }
 
   async #settled(chatId: string, input: JsonObject): Promise<Settled> {
@@ -353,96 +327,21 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
 
   #stream(
     chat: Chat,
-    chatId: string,
     after: number,
-    choice: Parameters<Chat["stream"]>[1],
+    choice: Promise<TurnChoice>,
     signal: AbortSignal | undefined,
-  ): ReadableStream<UIMessageChunk> {
-    let break_: (reason: unknown) => void = () => {};
-    let reader: TurnReader | undefined;
-    let isAborted = false;
-    const { resumes } = chat;
-    const onAbort = (): void => {
-      isAborted = true;
-      const wasLeft = chat.isLeft;
-      break_(signal?.reason ?? new DOMException("The stream was aborted.", "AbortError"));
-      // Who aborts to make room for another resume begins it in the same breath.
-      setTimeout(() => {
-        if (!wasLeft && chat.resumes === resumes) void this.#stopTurn(chat, choice, () => reader);
-      }, 0);
-    };
-    const stream = chat.stream(after, choice, {
-      onChosen: (chosen) => (reader = chosen),
-      onOver: () => {
-        this.#streams.delete(break_);
-        signal?.removeEventListener("abort", onAbort);
-        if (!isAborted || reader?.settled) this.#lease.release(chatId);
-      },
-      onAbort: (abort) => {
-        break_ = abort;
-        this.#streams.add(break_);
-      },
-    });
-    if (signal?.aborted) onAbort();
-    signal?.addEventListener("abort", onAbort, { once: true });
-    return stream as unknown as ReadableStream<UIMessageChunk>;
-  }
-
-  /** A person pressed stop: end the turn; if it has not begun, take its input back. */
-  async #stopTurn(chat: Chat, choice: Parameters<Chat["stream"]>[1], find: () => TurnReader | undefined): Promise<void> {
-    if ((this.#options.onAbort ?? "stop") === "leave") return;
-    try {
-      const chosen = await choice;
-      const reader = find();
-      if (reader?.settled) return;
-      const inSeq = reader?.seq ?? ("seq" in chosen ? chosen.seq : undefined);
-      if (inSeq !== undefined && !reader?.begun) await chat.append({ kind: "withdraw", inSeq });
-      await chat.append(inSeq === undefined ? { kind: "stop" } : { kind: "stop", inSeq });
-    } catch {
-      // The turn goes on and says so; there is nobody to tell.
-    }
-  }
-
-  async #follow(chat: Chat, chatId: string, watcher: Watcher): Promise<void> {
-    try {
-      const after = chat.feed.cursor ?? (await chat.load())?.cursor;
-      if (after === undefined || watcher.ended || watcher.forget) return;
-      watcher.forget = chat.listen(after, {
-        passive: true,
-        onRecord: (record) => this.#hear(chat, chatId, watcher, record),
-        onEnd: () => (watcher.forget = undefined),
-      });
-    } catch {
-      // Whoever sends or loads learns of it; a watcher of what cannot be read sees nothing.
-    }
-  }
-
-  #hear(chat: Chat, chatId: string, { listener }: Watcher, record: OutRecord): void {
-    const inSeq = "inSeq" in record.body ? (record.body["inSeq"] as number) : undefined;
-    const own = inSeq !== undefined && chat.own.has(inSeq);
-    if (record.kind === "turn-start") this.#tell({ type: "turn-start", chatId, inSeq: record.body.inSeq, messageId: record.body.messageId, own });
-    else if (record.kind === "turn-complete") {
-      this.#tell({ type: "turn-complete", chatId, own, settled: toSettled(record.body), willRetry: record.body.willRetry ?? false });
-    } else if (record.kind === "gap") {
-      this.#tell({ type: "gap", chatId, ...record.body });
-      this.#options.onGap?.({ chatId, ...record.body });
-    }
-    listener(record, own);
+    onOver: () => void = () => {},
+  ): TurnStream {
+    const stops = (this.#options.onAbort ?? "stop") === "stop";
+    return new TurnStream({ chat, seen: this.#seen, after, choice, signal, stops, onOver });
   }
 }
 
-type Watcher = {
-  listener: (record: OutRecord, own: boolean) => void;
-  forget: (() => void) | undefined;
-  ended: boolean;
-};
-
-const watchers = new WeakMap<Chat, Set<Watcher>>();
-
-function watchersOf(chat: Chat): Set<Watcher> {
-  let set = watchers.get(chat);
-  if (!set) watchers.set(chat, (set = new Set()));
-  return set;
+function toInput({ trigger, messages, messageId }: SendOptions<UIMessage>): JsonObject {
+  if (trigger === "regenerate-message") return { kind: "regenerate", ...(messageId === undefined ? {} : { messageId }) };
+  const message = newestMessage(messages as WireMessage[], messageId);
+  if (!message) throw new ChatrtError("usage", "There is no message to send.");
+  return { kind: "message", message: slimMessage(message) };
 }
 
 function toUserMessage(said: Said): WireMessage {

@@ -28,19 +28,21 @@ def url(start_server) -> str:
 @pytest.fixture(params=VERSIONS, ids=[f"ai{version}" for version in VERSIONS])
 def run(request, node, url) -> Run:
     """Run a scenario with one version of the hook and return what its page saw."""
-    return _runner(request.param, node, url)
+    return runner(request.param, node, url)
 
 
 @pytest.fixture(params=VERSIONS[1:], ids=[f"ai{version}" for version in VERSIONS[1:]])
 def run_with_approvals(request, node, url) -> Run:
     """The same for the versions that know approvals."""
-    return _runner(request.param, node, url)
+    return runner(request.param, node, url)
 
 
-def _runner(version: str, node: str, url: str) -> Run:
+def runner(version: str, node: str, url: str, *wire: str, script: str = "usechat.mjs") -> Run:
+    """Return what runs a scenario of a script with one version of the hook, on the stock wire or the one that is named."""
+
     def run(scenario: str) -> dict[str, Any]:
-        script = [node, "usechat.mjs", version, scenario, url]
-        done = subprocess.run(script, cwd=HERE, capture_output=True, text=True, timeout=100, check=False)
+        command = [node, script, version, scenario, url, *wire]
+        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=100, check=False)
         lines = done.stdout.strip().splitlines()
         assert lines, done.stderr
         said = json.loads(lines[-1])

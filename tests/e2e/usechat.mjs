@@ -1,147 +1,8 @@
-// Runs one scenario with the real useChat hook of one ai version. Usage: node usechat.mjs <5|6|7> <scenario> <base URL>
-//
-// Prints one JSON line: what the hook showed, and what went over the wire.
+// What every transport has to give the useChat hook. Usage: see hook_page.mjs.
 
-import { GlobalWindow } from "happy-dom";
-
-const [version, scenario, base] = process.argv.slice(2);
-
-// React needs a document; everything that talks to the network stays Node's own.
-const page = new GlobalWindow({ url: base });
-globalThis.window = page;
-globalThis.document = page.document;
-Object.defineProperty(globalThis, "navigator", { value: page.navigator, configurable: true });
-process.env.NODE_ENV = "production";
-
-const { createElement } = await import("react");
-const { createRoot } = await import("react-dom/client");
-const ai = await import(`ai-v${version}`);
-const { useChat } = await import(`react-v${version}`);
-
-const API = `${base}/api/chat/playbook`;
-const DEADLINE_MS = 20_000;
-const requests = []; // {method, url, status, body: what came back}
-
-/** The versions share a server; every scenario of each has a chat of its own. */
-const chatId = (name) => `${name}-v${version}`;
-
-/** Node's fetch, which remembers every byte that came back. */
-async function recordingFetch(url, options = {}) {
-  const entry = { method: options.method ?? "GET", url: String(url), sent: options.body, status: 0, body: "" };
-  requests.push(entry);
-  const response = await fetch(url, options);
-  entry.status = response.status;
-  if (!response.body) return response;
-  const decoder = new TextDecoder();
-  const tap = new TransformStream({
-    transform(bytes, out) {
-      entry.body += decoder.decode(bytes, { stream: true });
-      out.enqueue(bytes);
-    },
-  });
-  return new Response(response.body.pipeThrough(tap), { status: response.status, headers: response.headers });
-}
-
-/** Let React draw what has changed: it does so in microtasks, which are all done before the next timer. */
-const rendered = () => new Promise((resolve) => setTimeout(resolve, 0));
-
-/** A component that uses the hook, mounted like a page. */
-class Page {
-  statuses = [];
-  data = [];
-  errors = [];
-  finishes = 0;
-  calls = [];
-
-  constructor(name, options = {}, transport = {}) {
-    const id = chatId(name);
-    this.transport = new ai.DefaultChatTransport({ api: API, fetch: recordingFetch, ...transport });
-    this.root = createRoot(document.body.appendChild(document.createElement("div")));
-    const Chat = () => {
-      this.chat = useChat({
-        id,
-        transport: this.transport,
-        onData: (part) => void this.data.push(structuredClone(part)), // v5 changes it later
-        onError: (error) => this.errors.push(error.message),
-        onFinish: () => this.finishes++,
-        onToolCall: ({ toolCall }) => void this.calls.push(toolCall.toolName),
-        ...options,
-      });
-      if (this.statuses.at(-1) !== this.chat.status) this.statuses.push(this.chat.status);
-      return null;
-    };
-    this.root.render(createElement(Chat));
-  }
-
-  async until(what, condition) {
-    const end = Date.now() + DEADLINE_MS;
-    while (!(this.chat && condition(this.chat))) {
-      if (Date.now() > end) {
-        throw new Error(`never: ${what}; ${JSON.stringify({ status: this.chat?.status, messages: this.chat?.messages, errors: this.errors })}`);
-      }
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  }
-
-  mounted() {
-    return this.until("mounted", () => true);
-  }
-
-  /** Wait for the answer of the request that was just made; what is shown then is newer than the call of this. */
-  async settled(what = "settled") {
-    await rendered();
-    await this.until(what, (chat) => chat.status === "ready" || chat.status === "error");
-  }
-
-  async say(text, options) {
-    await this.chat.sendMessage({ text, ...options });
-    await this.settled(`answer to ${text}`);
-  }
-
-  get last() {
-    return this.chat.messages.at(-1);
-  }
-
-  get texts() {
-    return this.chat.messages.map(textOf);
-  }
-
-  close() {
-    this.root.unmount();
-  }
-}
-
-function textOf(message) {
-  return message.parts.filter((part) => part.type === "text").map((part) => part.text).join("");
-}
-
-const toolParts = (message) => message.parts.filter((part) => part.type.startsWith("tool-"));
-const posts = () => requests.filter((request) => request.method === "POST");
-
-async function open(id, options, transport) {
-  const opened = new Page(id, options, transport);
-  await opened.mounted();
-  return opened;
-}
-
-async function stored(name) {
-  const response = await fetch(`${API}/${encodeURIComponent(chatId(name))}/messages`);
-  return (await response.json()).messages;
-}
-
-async function until(condition) {
-  const end = Date.now() + DEADLINE_MS;
-  while (!(await condition())) {
-    if (Date.now() > end) throw new Error(`never: ${condition}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
-/** Give the output of a client tool, by the name the version has for it. */
-function giveOutput(chat, toolCallId, output) {
-  const give = chat.addToolOutput ?? chat.addToolResult;
-  return give({ tool: "ask_user", toolCallId, output });
-}
+import {
+  ai, base, chatId, giveOutput, newTransport, open, posts, requests, runScenario, stored, textOf, toolParts, until, version,
+} from "./hook_page.mjs";
 
 const answersTools = { sendAutomaticallyWhen: ai.lastAssistantMessageIsCompleteWithToolCalls };
 const answersApprovals = { sendAutomaticallyWhen: ai.lastAssistantMessageIsCompleteWithApprovalResponses };
@@ -162,8 +23,8 @@ async function approval(text, approved, expected) {
 }
 
 /** Ask, let the server die in its answer, and resume until it has answered anew. */
-async function retried(name, transport) {
-  const page = await open(name, {}, transport);
+async function retried(name, options) {
+  const page = await open(name, { transport: newTransport(options) });
   const asked = page.chat.sendMessage({ text: "question" });
   await page.until("the first answer", () => page.texts[1] === "half");
   await fetch(`${base}/die`, { method: "POST" }).catch(() => {});
@@ -229,8 +90,7 @@ const scenarios = {
     void page.chat.sendMessage({ text: "count 200" });
     await page.until("the middle", () => page.last?.role === "assistant" && page.texts[1].includes("w9 "));
     const seen = page.texts[1];
-    await page.chat.stop(); // drops the connection, as leaving the page does
-    page.close();
+    await page.leave();
     const messages = [...(await stored("chat-resume"))];
     const again = await open("chat-resume", { messages, resume: true });
     await again.until("resumed", () => again.texts.some((text) => text.includes("w0 ")));
@@ -243,8 +103,7 @@ const scenarios = {
     void page.chat.sendMessage({ text: "count 200" });
     await page.until("the middle", () => page.last?.role === "assistant" && page.texts[1].includes("w9 "));
     const messages = structuredClone(page.chat.messages);
-    await page.chat.stop();
-    page.close();
+    await page.leave();
     const again = await open("chat-resume-kept", { messages, resume: true });
     await again.until("resumed", () => again.texts[1].includes("w199 "));
     await again.settled();
@@ -307,8 +166,7 @@ const scenarios = {
     await giveOutput(page.chat, toolParts(page.last)[0].toolCallId, "go on");
     await page.until("the middle", () => page.texts[1].includes("w9 "));
     const messages = structuredClone(page.chat.messages);
-    await page.chat.stop();
-    page.close();
+    await page.leave();
     const again = await open("chat-long", { messages, resume: true });
     await again.until("resumed", () => again.texts[1].includes("w199 "));
     await again.settled();
@@ -370,7 +228,6 @@ const scenarios = {
     await page.say("file");
     return { parts: page.last.parts.filter((part) => part.type !== "step-start") };
   },
-
   async attach() {
     const page = await open("chat-attach");
     await page.say("echo hello");
@@ -388,10 +245,4 @@ const scenarios = {
   },
 };
 
-try {
-  const result = await scenarios[scenario]();
-  console.log(JSON.stringify({ result }));
-} catch (error) {
-  console.log(JSON.stringify({ failed: String(error?.stack ?? error), requests }));
-}
-process.exit();
+await runScenario(scenarios);

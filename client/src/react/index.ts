@@ -146,12 +146,12 @@ export function useActions<T = unknown, Action = ActionOf<T>>(
 } {
   const { transport } = options;
   const chatId = useShown(transport, options);
+  const latestChat = useRef<ChatLike | undefined>(undefined);
+  latestChat.current = options.chat;
   const command = useCallback(
     (action: Action) => settleInto(transport, chatId, latestChat, () => transport.sendAction(chatId, action)),
     [transport, chatId],
   );
-  const latestChat = useRef<ChatLike | undefined>(undefined);
-  latestChat.current = options.chat;
   const { run, isRunning, error } = useCommand(command);
   return { send: run, isPending: isRunning, error };
 }
