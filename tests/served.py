@@ -42,8 +42,8 @@ class Server:
             "CHATRT_HOST": "127.0.0.1",
             "CHATRT_PORT": str(free_port()),
         }
-        self._env.pop("CHATRT_SECRET_KEY", None)
-        self._env.pop("CHATRT_MODEL", None)
+        for name in {"CHATRT_SECRET_KEY", "CHATRT_MODEL"} - env.keys():
+            self._env.pop(name, None)
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self._env['CHATRT_PORT']}"

@@ -23,7 +23,12 @@ export type ChatContext = {
   onEvent: (event: ClientEvent) => void;
 };
 
-type Watcher = { hear: (record: OutRecord, own: boolean) => void; forget: (() => void) | undefined };
+type Watcher = {
+  hear: (record: OutRecord, own: boolean) => void;
+  forget: (() => void) | undefined;
+  /** Whether the turn that it hears is an own one. */
+  own: boolean;
+};
 
 const HOLD_MS = 2_000;
 const FOLLOW_AGAIN_MS = 5_000;
@@ -144,7 +149,7 @@ export class Chat {
 
   #sent(body: JsonObject, seq: number, repeated: boolean): void {
     this.#context.onEvent({ type: "sent", chatId: this.id, kind: String(body["kind"]), seq, repeated });
-    for (const watcher of this.#watchers) if (!watcher.forget) void this.#follow(watcher);
+    this.follow();
   }
 
   /** Wait until what is being sent has its number. */
@@ -163,13 +168,18 @@ export class Chat {
 
   /** Hear every record from now on, over all turns; returns how to end that. */
   watch(hear: Watcher["hear"]): () => void {
-    const watcher: Watcher = { hear, forget: undefined };
+    const watcher: Watcher = { hear, forget: undefined, own: false };
     this.#watchers.add(watcher);
     void this.#follow(watcher);
     return () => {
       this.#watchers.delete(watcher);
       watcher.forget?.();
     };
+  }
+
+  /** The chat may have begun by now: those who watch it and found nothing look again. */
+  follow(): void {
+    for (const watcher of this.#watchers) if (!watcher.forget) void this.#follow(watcher);
   }
 
   /** Say that the answer to an input is streamed to this page's own chat, or that it is no longer. */
@@ -224,7 +234,10 @@ export class Chat {
         if (after === undefined || !isWanted()) return;
         watcher.forget = this.listen(after, {
           passive: true,
-          onRecord: (record) => watcher.hear(record, this.#isOwn(record)),
+          onRecord: (record) => {
+            if ("inSeq" in record.body) watcher.own = this.#isOwn(record);
+            watcher.hear(record, watcher.own);
+          },
           onEnd: () => (watcher.forget = undefined),
         });
       } catch (error) {

@@ -223,11 +223,17 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
   /**
    * Hear every record of a chat from now on, whoever began its turn; returns how to end that.
    *
-   * A chat that has not begun is heard of once this page says something in it. `own` says whether the turn is streamed
+   * A chat that has not begun is heard of once this page or another tab says something in it. `own` says whether the turn is streamed
    * to this page's own chat already. A hidden page holds no connection for it and catches up when it is looked at.
    */
   watch(chatId: string, listener: (record: OutRecord, own: boolean) => void): () => void {
-    return this.#chat(chatId).watch(listener);
+    const chat = this.#chat(chatId);
+    const forget = chat.watch(listener);
+    const forgetSaid = this.#gossip.listen(chatId, () => chat.follow());
+    return () => {
+      forget();
+      forgetSaid();
+    };
   }
 
   /** Another name of `watch`. */

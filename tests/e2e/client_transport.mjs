@@ -183,7 +183,8 @@ const scenarios = {
     await one.settled();
     await other.until("free", () => other.followed.canSend && other.texts.some((text) => text.includes("w149 ")) && other.chat.status !== "streaming");
     await other.say("echo now");
-    return { texts: other.texts, refused: other.errors, mine: one.followed.canSend };
+    await one.until("free again", () => one.followed.canSend && one.texts.at(-1) === "now");
+    return { texts: other.texts, refused: other.errors };
   },
 
   async "kill-server"() {
@@ -222,7 +223,7 @@ const scenarios = {
       return (await answer.json()).token;
     };
     const page = await open("refreshed", { transport: newTransport({ token }) });
-    await page.say("count 250"); // longer than the token lasts
+    await page.say("count 700"); // longer than the token lasts, and the five seconds of grace
     await page.say("echo after");
     const refused = requests.filter((one) => one.status === 401).length;
     return { asked, texts: page.texts, refused, errors: page.errors };

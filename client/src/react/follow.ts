@@ -20,6 +20,7 @@ export class Follower {
   chat: ChatLike | undefined;
   #isStale = false;
   #isSyncing = false;
+  #isSilent = false;
 
   constructor(transport: AnyTransport, chatId: string) {
     this.#transport = transport;
@@ -37,13 +38,25 @@ export class Follower {
   }
 
   #hear(record: OutRecord, own: boolean): void {
-    const isNews =
-      (record.kind === "turn-start" && !own) ||
-      record.kind === "gap" ||
-      (record.kind === "turn-complete" && (!own || record.body.status !== "completed"));
-    if (!isNews) return;
+    if (!this.#isNews(record, own)) return;
+    this.#isSilent = false;
     this.#isStale = true;
     this.look();
+  }
+
+  #isNews(record: OutRecord, own: boolean): boolean {
+    switch (record.kind) {
+      case "turn-start":
+        // Most commands say nothing, and why one failed is told to who sent it: only what one says is streamed.
+        this.#isSilent = record.body.trigger === "action" || record.body.trigger === "switch";
+        return !own && !this.#isSilent;
+      case "chunk":
+        return !own && this.#isSilent && record.body.type !== "error";
+      case "turn-complete":
+        return !own || record.body.status !== "completed";
+      default:
+        return record.kind === "gap";
+    }
   }
 
   #isIdle(): boolean {
