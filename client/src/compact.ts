@@ -7,61 +7,83 @@ const OUTPUTS = new Set(["tool-output-available", "tool-output-error", "tool-out
 /**
  * Return chunks that build what the given ones build.
  *
- * Deltas are joined, transient data and what a `reset-step` took back are left out, and data parts come with their last
- * value. Tool calls that have an output come as a streamed input, so that no client takes them for new calls
- * (`onToolCall`); calls without one come as they came.
+ * Deltas are joined, transient data left out, and data parts come with their last value. Tool calls that have an output
+ * come as a streamed input, so that no client takes them for new calls (`onToolCall`); calls without one come as they
+ * came.
  */
 export function compactChunks(chunks: readonly WireChunk[]): WireChunk[] {
-  const settled = new Set(chunks.filter((chunk) => OUTPUTS.has(chunk.type)).map((chunk) => chunk["toolCallId"]));
-  const kept: WireChunk[] = [];
-  const places = new Map<string, number>(); // what a later chunk may be joined to -> its index in `kept`
-  let step = 0;
-  for (const chunk of chunks) {
+  const lastOutputs = new Map<string, number>();
+  const lastInputs = new Map<string, number>();
+  const twice = new Set<string>(); // ids that two calls have: their outputs would go astray
+  chunks.forEach((chunk, index) => {
+    const id: string = chunk["toolCallId"];
+    if (OUTPUTS.has(chunk.type)) lastOutputs.set(id, index);
+    if (chunk.type !== "tool-input-available") return;
+    if (lastInputs.has(id)) twice.add(id);
+    lastInputs.set(id, index);
+  });
+  const compactor = new Compactor();
+  chunks.forEach((chunk, index) => {
+    const id: string = chunk["toolCallId"];
+    const isSettled = index < (lastOutputs.get(id) ?? -1) && !twice.has(id);
+    if (chunk.type === "tool-input-available" && isSettled) compactor.addSettledInput(chunk);
+    else compactor.add(chunk);
+  });
+  return compactor.kept;
+}
+
+class Compactor {
+  readonly kept: WireChunk[] = [];
+  readonly #places = new Map<string, number>(); // what a later chunk is joined to -> where it is
+  readonly #begun = new Map<string, WireChunk>(); // the open starts of tool inputs
+
+  add(chunk: WireChunk): void {
     const { type } = chunk;
-    if (type.startsWith("data-")) addData(chunk, kept, places);
-    else if (type.endsWith("-delta")) addDelta(chunk, kept, places);
-    else if (type === "reset-step") {
-      kept.length = step;
-      for (const [key, index] of places) if (index >= step) places.delete(key);
-    } else if (type === "tool-input-available" && settled.has(chunk["toolCallId"])) {
-      addSettledInput(chunk, kept, places);
-    } else {
-      kept.push(chunk);
-      if (type === "start-step") step = kept.length;
-      if (type === "tool-input-start") places.delete(`tool-input-delta ${chunk["toolCallId"]}`);
-      else if ("id" in chunk) places.delete(`${type.replace(/-(start|end)$/, "-delta")} ${chunk["id"]}`);
+    if (type.startsWith("data-")) {
+      if (!chunk["transient"]) this.#addData(chunk);
+    } else if (type.endsWith("-delta")) this.#addDelta(chunk);
+    else {
+      // An id may be used again, and what is begun anew is another part.
+      if (chunk["toolCallId"] !== undefined) this.#places.delete(`tool-input-delta ${chunk["toolCallId"]}`);
+      else if (type === "reset-step") this.#places.clear();
+      else this.#places.delete(`${type.replace(/-(start|end)$/, "-delta")} ${chunk["id"]}`);
+      if (type === "tool-input-start") this.#begun.set(chunk["toolCallId"], chunk);
+      else if (type === "start-step" || type === "reset-step") this.#begun.clear();
+      this.kept.push(chunk);
     }
   }
-  return kept;
-}
 
-function addDelta(chunk: WireChunk, kept: WireChunk[], places: Map<string, number>): void {
-  const key = `${chunk.type} ${chunk["id"] ?? chunk["toolCallId"]}`;
-  const text = chunk.type === "tool-input-delta" ? "inputTextDelta" : "delta";
-  const index = places.get(key);
-  const before = index === undefined ? undefined : kept[index];
-  if (index !== undefined && before) kept[index] = { ...before, ...chunk, [text]: before[text] + chunk[text] };
-  else places.set(key, kept.push(chunk) - 1);
-}
-
-function addData(chunk: WireChunk, kept: WireChunk[], places: Map<string, number>): void {
-  if (chunk["transient"]) return;
-  const key = `${chunk.type} ${chunk["id"]}`;
-  const index = chunk["id"] === undefined ? undefined : places.get(key);
-  if (index !== undefined) kept[index] = { ...kept[index], ...chunk };
-  else places.set(key, kept.push(chunk) - 1);
-}
-
-function addSettledInput(chunk: WireChunk, kept: WireChunk[], places: Map<string, number>): void {
-  const { input, type: _, ...call } = chunk;
-  const key = `tool-input-delta ${chunk["toolCallId"]}`;
-  const delta = { type: "tool-input-delta", toolCallId: chunk["toolCallId"], inputTextDelta: JSON.stringify(input) };
-  const index = places.get(key);
-  if (index !== undefined) kept[index] = delta;
-  else {
-    const begun = kept.some((one) => one.type === "tool-input-start" && one["toolCallId"] === chunk["toolCallId"]);
-    if (!begun) kept.push({ type: "tool-input-start", ...call });
-    kept.push(delta);
+  /** The whole input as one delta, behind the start that it had or one of its own. */
+  addSettledInput({ type: _, input, ...call }: WireChunk): void {
+    const toolCallId: string = call["toolCallId"];
+    const begun = this.#begun.get(toolCallId);
+    const isText = begun?.["inputEncoding"] === "text" && typeof input === "string";
+    const start = { type: "tool-input-start", ...call, ...(isText ? { inputEncoding: "text" } : {}) };
+    const delta = { type: "tool-input-delta", toolCallId, inputTextDelta: isText ? input : JSON.stringify(input ?? null) };
+    this.kept.push(start, delta);
+    this.#places.delete(`tool-input-delta ${toolCallId}`);
   }
-  places.delete(key);
+
+  #addData(chunk: WireChunk): void {
+    const key = chunk["id"] === undefined ? undefined : `${chunk.type} ${chunk["id"]}`;
+    const before = this.kept[this.#places.get(key ?? "") ?? -1];
+    this.#join(key, before ? { ...before, data: chunk["data"] } : chunk);
+  }
+
+  #addDelta(chunk: WireChunk): void {
+    const key = `${chunk.type} ${chunk["id"] ?? chunk["toolCallId"]}`;
+    const text = chunk.type === "tool-input-delta" ? "inputTextDelta" : "delta";
+    const before = this.kept[this.#places.get(key) ?? -1];
+    this.#join(key, before ? { ...before, ...chunk, [text]: before[text] + chunk[text] } : chunk);
+  }
+
+  /** Put a chunk in the place of the one that it is joined to, or at the end. */
+  #join(key: string | undefined, chunk: WireChunk): void {
+    const index = this.#places.get(key ?? "");
+    if (index !== undefined) this.kept[index] = chunk;
+    else {
+      this.kept.push(chunk);
+      if (key !== undefined) this.#places.set(key, this.kept.length - 1);
+    }
+  }
 }
