@@ -5,12 +5,12 @@ import { Chat } from "./chat.js";
 import { ChatrtError } from "./errors.js";
 import { newId } from "./ids.js";
 import { Gossip } from "./gossip.js";
-import { makeLease, NoLease, type Holder, type Lease } from "./lease.js";
+import { LazyLease, NoLease, type Holder, type Lease } from "./lease.js";
 import type { Major } from "./majors.js";
 import { newestMessage, slimMessage, userMessage } from "./slim.js";
 import { Cursors, defaultStorage } from "./storage.js";
 import { TurnStream } from "./turn-stream.js";
-import type { Seen, TurnChoice } from "./turn.js";
+import type { Retell, Seen, TurnChoice } from "./turn.js";
 import type {
   ChatState,
   ClientEvent,
@@ -114,7 +114,7 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
     const name = `${options.baseUrl} ${options.agent}`;
     this.#seen = new Cursors(options.storage ?? defaultStorage(), `chatrt ${name} `);
     this.#gossip = new Gossip(`chatrt said ${name}`);
-    this.#lease = options.tabs ? makeLease(name) : new NoLease();
+    this.#lease = options.tabs ? new LazyLease(name) : new NoLease();
     globalThis.addEventListener?.("pagehide", this.#onPageHide as (event: Event) => void);
   }
 
@@ -144,6 +144,8 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
     const choice = appended.then((seq) => ({ seq, major: this.#major }));
     const answer = this.#stream(chat, after, choice, abortSignal, release);
     await appended;
+    // A stream that breaks is resumed: what that needs is here by then, though the network may not be.
+    retelling().catch(() => {});
     return answer.stream as ReadableStream<any>;
   }
 
@@ -158,7 +160,7 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
     const state = await chat.load({ headers, signal: abortSignal });
     if (state?.status !== "running") return null;
     const seen = (await this.#seen.get(chatId)) ?? { cursor: 0, messageId: "" };
-    const choice = Promise.resolve({ settled: state.inCursor, seen, major: this.#major });
+    const choice = Promise.resolve({ settled: state.inCursor, seen, major: this.#major, retell: await retelling() });
     return this.#stream(chat, state.cursor, choice, abortSignal).stream as ReadableStream<any>;
   }
 
@@ -342,6 +344,9 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
     return new TurnStream({ chat, seen: this.#seen, after, choice, signal, stops, onOver });
   }
 }
+
+/** Only who resumes needs it. */
+const retelling = (): Promise<Retell> => import("./retell.js");
 
 function toInput({ trigger, messages, messageId }: SendOptions<UIMessage>): JsonObject {
   if (trigger === "regenerate-message") return { kind: "regenerate", ...(messageId === undefined ? {} : { messageId }) };

@@ -1,9 +1,7 @@
 // Picks the chunks of exactly one turn out of the log: the turn that settles a given input, or the one that runs.
 
-import { compactChunks } from "./compact.js";
 import { toMajor, type Major } from "./majors.js";
-import { rebuildChunks } from "./rebuild.js";
-import type { OutRecord, Settled, TurnComplete, TurnStart, WireChunk } from "./types.js";
+import type { OutRecord, Settled, TurnComplete, TurnStart, WireChunk, WireMessage } from "./types.js";
 
 /** Which turn, and for whom. */
 export type TurnChoice =
@@ -13,7 +11,13 @@ export type TurnChoice =
    * The first turn that settles an input after `settled`, told as a whole message: one `start`, the parts that the
    * message had before the turn, what was seen of it as if in one piece, then the chunks as they come.
    */
-  | { settled: number; seen: Seen; major: Major };
+  | { settled: number; seen: Seen; major: Major; retell: Retell };
+
+/** How what is past is told once more; see `retell.ts`. */
+export type Retell = {
+  compactChunks(chunks: readonly WireChunk[]): WireChunk[];
+  rebuildChunks(message: WireMessage): WireChunk[];
+};
 
 /** How far the answer `messageId` was shown. */
 export type Seen = { cursor: number; messageId: string };
@@ -77,7 +81,7 @@ export class TurnReader {
     }
     if (body.message) {
       this.#push({ type: "start", messageId: body.messageId }, chunks);
-      chunks.push(...rebuildChunks(body.message));
+      chunks.push(...this.#choice.retell.rebuildChunks(body.message));
     }
     // Another answer than the one that was seen: the log is not what it was.
     const { seen } = this.#choice;
@@ -86,7 +90,7 @@ export class TurnReader {
 
   /** Everything up to the cursor was read before: from here on things are new. */
   #live(chunks: WireChunk[]): void {
-    const past = compactChunks(this.#past ?? []);
+    const past = "retell" in this.#choice ? this.#choice.retell.compactChunks(this.#past ?? []) : [];
     this.#past = undefined;
     const tail = chunks.splice(0, chunks.length);
     for (const chunk of past) this.#push(chunk, chunks);

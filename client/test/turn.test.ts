@@ -2,8 +2,7 @@
 
 import { readUIMessageStream } from "ai";
 import { describe, expect, it } from "vitest";
-import { compactChunks } from "../src/compact.js";
-import { rebuildChunks } from "../src/rebuild.js";
+import * as retell from "../src/retell.js";
 import { TurnReader, type TurnChoice } from "../src/turn.js";
 import type { OutRecord, WireChunk, WireMessage } from "../src/types.js";
 import { goldens, Playback } from "./golden.js";
@@ -30,6 +29,8 @@ function read(choice: TurnChoice, records: OutRecord[]): { chunks: WireChunk[]; 
 
 const types = (chunks: WireChunk[]): string[] => chunks.map(({ type }) => type);
 const said = (chunks: WireChunk[]): string => chunks.map((one) => one["delta"] ?? "").join("");
+
+const { compactChunks, rebuildChunks } = retell;
 
 describe("the turn of an input", () => {
   it("is told without the turns before and behind it", () => {
@@ -62,7 +63,7 @@ describe("the turn of an input", () => {
   it("goes on with the other message for who resumed", () => {
     const dead = [start(1, "a"), chunk({ type: "start", messageId: "a" }), chunk({ type: "text-start", id: "t" }), delta("half")];
     const again = log(...dead, complete(1, "interrupted", { willRetry: true, messageId: "a" }), ...turn(1, "b", "whole"));
-    const { chunks, reader } = read({ settled: 0, seen: { cursor: 0, messageId: "" }, major: 7 }, again);
+    const { chunks, reader } = read({ settled: 0, seen: { cursor: 0, messageId: "" }, major: 7, retell }, again);
     expect(chunks.filter(({ type }) => type === "start").map((one) => one["messageId"])).toEqual(["a", "b"]);
     expect(reader.settled?.messageId).toBe("b");
   });
@@ -84,7 +85,7 @@ describe("the turn of an input", () => {
 });
 
 describe("a resumed turn", () => {
-  const seen = (cursor: number, messageId = "b") => ({ settled: 1, seen: { cursor, messageId }, major: 7 }) as const;
+  const seen = (cursor: number, messageId = "b") => ({ settled: 1, seen: { cursor, messageId }, major: 7, retell }) as const;
   const records = log(
     start(2, "b"),
     chunk({ type: "start", messageId: "b" }),
