@@ -1,6 +1,6 @@
 # make demo    chat with the example agent at http://127.0.0.1:8000/
 # make test    everything, end to end included
-# make check   formatting, lint, types, and who may import whom
+# make check   formatting, lint, types, who may import whom, and the TypeScript package
 # make bench   the benchmark
 # make format  put the code into shape
 # make machine   many more random conversations against their reference
@@ -34,14 +34,16 @@ demo: .make/app
 	@echo "chatrt: open http://$(HOST):$(PORT)/ (Ctrl-C ends it; the chats are kept in $(STORE))"
 	@exec $(BIN)/chatrt serve examples/01_demo.py:app --host $(HOST) --port $(PORT) --store $(STORE)
 
-test: .make/dev .make/npm
+test: .make/dev .make/npm .make/client
+	@npm --prefix client test --silent
 	@$(BIN)/pytest -n $(WORKERS)
 
-check: .make/dev
+check: .make/dev .make/client
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	npm --prefix client run check --silent
 
 machine: .make/dev
 	@MACHINE_EXAMPLES=$(MACHINE_EXAMPLES) MACHINE_SEED=$(MACHINE_SEED) $(BIN)/pytest tests/machine -n $(WORKERS)
@@ -58,7 +60,7 @@ behaviour: .make/dev
 	@$(BIN)/python -m tests.behaviour.table
 
 clean:
-	rm -rf .venv .make artefacts build dist tests/e2e/node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .make artefacts build dist tests/e2e/node_modules client/node_modules client/dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find chatrt tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- set-up: once, and again when what is needed has changed
@@ -79,6 +81,14 @@ clean:
 .make/dev: .make/app pyproject.toml constraints.txt
 	@echo "make: installing what tests and checks need"
 	@$(PIP) install --constraint constraints.txt --group dev
+	@touch $@
+
+.make/client: client/package-lock.json client/tsconfig.json client/tsconfig.build.json $(shell find client/src -type f)
+	@command -v npm >/dev/null || { echo "make: Node.js 20 and npm are needed (Debian: apt-get install nodejs npm)" >&2; exit 1; }
+	@mkdir -p .make
+	@echo "make: building the TypeScript client"
+	@npm ci --prefix client --ignore-scripts --no-audit --no-fund --loglevel=error
+	@npm --prefix client run build --silent
 	@touch $@
 
 .make/npm: tests/e2e/package.json tests/e2e/package-lock.json

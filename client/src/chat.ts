@@ -194,10 +194,18 @@ export class Chat {
     return new Promise((resolve, reject) => {
       const early: OutRecord[] = [];
       let known: number | undefined;
+      let heard = after;
+      let heardBy = Infinity;
+      const lookForLoss = (): void => {
+        // Its end is no longer kept: it came, and nobody can say more.
+        if (known !== undefined && heard >= heardBy) end(() => resolve({ seq: known as number, status: "completed" }));
+      };
       const look = (record: OutRecord): void => {
         const { kind, body } = record;
-        if (kind === "gap") void this.lost(known ?? 0).then((isLost) => isLost && end(() => resolve(lostEnd(known))), fail);
-        else if (kind === "turn-complete" && body.inSeq === known && !body.willRetry) end(() => resolve(toSettled(body)));
+        heard = record.seq;
+        if (kind === "turn-complete" && body.inSeq === known && !body.willRetry) end(() => resolve(toSettled(body)));
+        else if (kind === "gap") this.heardBy(known ?? 0).then((cursor) => ((heardBy = cursor), lookForLoss()), fail);
+        else lookForLoss();
       };
       const forget = this.listen(after, {
         onRecord: (record) => (known === undefined ? void early.push(record) : look(record)),
@@ -215,10 +223,14 @@ export class Chat {
     });
   }
 
-  /** Whether an input is settled whose records may be among those that are no longer kept. */
-  async lost(seq: number): Promise<boolean> {
+  /**
+   * The cursor by which an input must have been heard of, after records were missed: it is settled, and what is kept of it
+   * comes before. Infinity while it is still to come.
+   */
+  async heardBy(seq: number): Promise<number> {
     const state = await this.load();
-    return !state || state.inCursor >= seq;
+    if (!state) return 0;
+    return state.inCursor >= seq ? state.cursor : Infinity;
   }
 
   /** End the connection and every stream. */
@@ -273,10 +285,6 @@ export class Chat {
     if (!error) this.#close();
     else if (isCode(error, "session-not-found")) this.#forgetSession();
   }
-}
-
-function lostEnd(seq = 0): Settled {
-  return { seq, status: "completed" };
 }
 
 function isCode(error: unknown, code: string): boolean {

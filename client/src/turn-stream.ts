@@ -30,6 +30,8 @@ export class TurnStream {
   #reader: TurnReader | undefined;
   #messageId = "";
   #isOver = false;
+  #heard = 0;
+  #heardBy = Infinity;
 
   constructor(options: TurnStreamOptions) {
     this.#options = options;
@@ -77,17 +79,23 @@ export class TurnStream {
       // Another message answers the same input: whoever follows the chat is to be told of it.
       if (reader.willRetry) chat.own(reader.settled.seq, false);
       this.#end(() => this.#controller.close());
-    } else if (record.kind === "gap") void this.#afterGap(reader);
+    } else if (record.kind === "gap") void this.#afterGap(record.seq, reader.seq ?? 0);
+    else this.#lookForLoss(record.seq);
   }
 
-  /** A turn is kept or dropped as a whole: if it is over and nothing of it came, nothing will. */
-  async #afterGap(reader: TurnReader): Promise<void> {
+  async #afterGap(heard: number, seq: number): Promise<void> {
     try {
-      const isLost = await this.#options.chat.lost(reader.seq ?? 0);
-      if (isLost && !reader.begun) this.#end(() => this.#controller.close());
+      this.#heardBy = await this.#options.chat.heardBy(seq);
+      this.#lookForLoss(Math.max(heard, this.#heard));
     } catch (error) {
       this.fail(error);
     }
+  }
+
+  /** A turn is kept or dropped as a whole: if it is over and nothing of it came, nothing will. */
+  #lookForLoss(heard: number): void {
+    this.#heard = heard;
+    if (heard >= this.#heardBy && !this.#reader?.begun) this.#end(() => this.#controller.close());
   }
 
   #end(tell: () => void): void {

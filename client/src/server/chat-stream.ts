@@ -134,6 +134,7 @@ export class ChatStream implements AsyncIterable<WireChunk> {
     const { seq, after, shown = 0 } = await this.#begin();
     const { wire, chatId, timeoutMs, onCursor } = this.#context;
     let isRunning = false;
+    let heardBy = Infinity;
     for await (const batch of readRecords(wire, chatId, { after, signal: this.#reading.signal, timeoutMs })) {
       for (const record of batch) {
         onCursor(record.seq);
@@ -143,7 +144,7 @@ export class ChatStream implements AsyncIterable<WireChunk> {
           // Turns are kept or trimmed whole: either ours begins after the gap, or it is lost.
           isRunning = false;
           this.#isLost = true;
-          if (await this.#isSettled(seq)) return;
+          heardBy = await this.#heardBy(seq);
         } else if (record.body.inSeq < seq) {
           isRunning = false;
         } else if (record.kind === "turn-start") {
@@ -153,16 +154,20 @@ export class ChatStream implements AsyncIterable<WireChunk> {
           this.#settle(record.body);
           return;
         }
+        if (record.seq >= heardBy && this.#isLost) {
+          // Its end is no longer kept: it came, and nobody can say more.
+          this.status = "completed";
+          return;
+        }
       }
     }
     throw new ChatrtError("session-closed", "The log ended before the turn did.", { status: 409 });
   }
 
-  async #isSettled(seq: number): Promise<boolean> {
+  /** The cursor by which an input must have been heard of, after records were missed; Infinity while it is to come. */
+  async #heardBy(seq: number): Promise<number> {
     const state = await this.#context.wire.messages(this.#context.chatId);
-    if (state.inCursor < seq) return false;
-    this.status = "completed";
-    return true;
+    return state.inCursor >= seq ? state.cursor : Infinity;
   }
 
   #start({ messageId, message }: TurnStart): void {
