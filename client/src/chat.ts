@@ -82,7 +82,10 @@ export class Chat {
   /** Make sure of the session; returns the cursor from which the next answer is looked for. */
   async start(extras: RequestExtras = {}): Promise<number> {
     const known = this.#feed.cursor ?? this.#base ?? (await this.#context.seen.get(this.id))?.cursor;
-    if (known !== undefined) return known;
+    return known ?? this.#create(extras);
+  }
+
+  async #create(extras: RequestExtras): Promise<number> {
     const { wire, agent, clientData } = this.#context;
     const data = clientData();
     const isNew = await wire.create(this.id, agent, data === undefined ? {} : { clientData: data }, extras);
@@ -132,7 +135,7 @@ export class Chat {
       const { seq, repeated } = await wire.append(this.id, body, key, extras).catch(async (error: unknown) => {
         if (!isCode(error, "session-not-found")) throw error;
         this.#forgetSession();
-        await this.start(extras);
+        await this.#create(extras);
         return wire.append(this.id, body, key, extras);
       });
       this.#unsure.delete(name);
@@ -160,6 +163,16 @@ export class Chat {
   }
 
   // --- hearing
+
+  /** Where reading would go on without missing what was not heard; undefined while nobody reads. */
+  get cursor(): number | undefined {
+    return this.#feed.cursor;
+  }
+
+  /** A cursor that was good before an input was appended, or a better one: the session may have been begun anew. */
+  since(after: number): number {
+    return Math.min(after, this.#base ?? after);
+  }
 
   /** Hear the records after a cursor; returns how to end that. */
   listen(after: number, listener: FeedListener): () => void {

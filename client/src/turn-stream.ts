@@ -26,7 +26,7 @@ export class TurnStream {
   readonly #early: OutRecord[] = [];
   readonly #resumes: number;
   #controller!: ReadableStreamDefaultController<WireChunk>;
-  #forget: () => void = () => {};
+  #forget: (() => void) | undefined;
   #reader: TurnReader | undefined;
   #messageId = "";
   #isOver = false;
@@ -40,11 +40,9 @@ export class TurnStream {
       start: (controller) => void (this.#controller = controller),
       cancel: () => this.#end(() => {}),
     });
-    const { chat, after, choice, signal } = options;
-    this.#forget = chat.listen(after, {
-      onRecord: (record) => this.#hear(record),
-      onEnd: (error) => (error ? this.fail(error) : this.#end(() => this.#controller.close())),
-    });
+    const { chat, choice, signal } = options;
+    // What is read already goes on while the input is on its way. Else there may be nothing to read before it is there.
+    if (chat.cursor !== undefined) this.#listen(options.after);
     choice.then(
       (chosen) => this.#choose(chosen),
       (error: unknown) => this.fail(error),
@@ -59,9 +57,19 @@ export class TurnStream {
   }
 
   #choose(chosen: TurnChoice): void {
+    if (this.#isOver) return;
     this.#reader = new TurnReader(chosen);
     if ("seq" in chosen) this.#options.chat.own(chosen.seq);
     for (const record of this.#early.splice(0)) this.#hear(record);
+    const { chat, after } = this.#options;
+    if (!this.#forget) this.#listen(chat.since(after));
+  }
+
+  #listen(after: number): void {
+    this.#forget = this.#options.chat.listen(after, {
+      onRecord: (record) => this.#hear(record),
+      onEnd: (error) => (error ? this.fail(error) : this.#end(() => this.#controller.close())),
+    });
   }
 
   #hear(record: OutRecord): void {
@@ -102,7 +110,7 @@ export class TurnStream {
     if (this.#isOver) return;
     this.#isOver = true;
     const { chat, seen, signal, onOver } = this.#options;
-    this.#forget();
+    this.#forget?.();
     signal?.removeEventListener("abort", this.#abort);
     const seq = this.#reader?.seq;
     if (seq !== undefined && !this.#reader?.settled) chat.own(seq, false);

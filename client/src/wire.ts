@@ -50,9 +50,11 @@ export class Wire {
 
   /** The path of a chat, below the base URL. */
   path(chatId: string, ...rest: string[]): string {
-    // A segment of dots alone would be read as a step up the path.
-    const name = /^\.+$/.test(chatId) ? chatId.replaceAll(".", "%2E") : encodeURIComponent(chatId);
-    return ["/v1/sessions", name, ...rest].join("/");
+    // URLs take these for steps along the path, however they are written.
+    if (chatId === "" || chatId === "." || chatId === "..") {
+      throw new ChatrtError("usage", `A chat cannot be named ${JSON.stringify(chatId)}.`);
+    }
+    return ["/v1/sessions", encodeURIComponent(chatId), ...rest].join("/");
   }
 
   /** Create the session if it is not there; returns whether it is new. */

@@ -98,8 +98,7 @@ export class ScriptedServer {
 
   #messages(): Record<string, unknown> {
     const last = this.inputs.length;
-    const cursor = this.log.at(-1)?.seq ?? 0;
-    return { messages: [], pending: [], cursor, inCursor: last, lastInSeq: last, status: "idle" };
+    return { messages: [], pending: [], cursor: 0, inCursor: last, lastInSeq: last, status: "idle" };
   }
 
   #append(key: string, body: unknown): Response {

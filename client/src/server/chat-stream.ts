@@ -189,7 +189,7 @@ export class ChatStream implements AsyncIterable<WireChunk> {
     if (this.#isLost) {
       const { messages } = await this.#context.wire.messages(this.#context.chatId);
       const id = this.#reducer.message.id;
-      return id ? messages.findLast((message) => message.id === id) : messages.findLast((one) => one.role === "assistant");
+      return messages.findLast((message) => message.id === id);
     }
     if (!this.#chunks) return this.#base;
     let message = this.#reducer.snapshot();
