@@ -230,7 +230,7 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
    */
   watch(chatId: string, listener: (record: OutRecord, own: boolean) => void): () => void {
     const chat = this.#chat(chatId);
-    const forget = chat.watch(listener);
+    const forget = chat.watch((record, own) => hear(() => listener(record, own)));
     const forgetSaid = this.#gossip.listen(chatId, () => chat.follow());
     return () => {
       forget();
@@ -306,8 +306,11 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
 
   #tell(event: ClientEvent): void {
     if (event.type === "sent") this.#gossip.tell(event.chatId);
-    else if (event.type === "gap") this.#options.onGap?.({ chatId: event.chatId, after: event.after, firstSeq: event.firstSeq });
-    this.#options.onEvent?.(event);
+    else if (event.type === "gap") {
+      const { chatId, after, firstSeq } = event;
+      hear(() => this.#options.onGap?.({ chatId, after, firstSeq }));
+    }
+    hear(() => this.#options.onEvent?.(event));
   }
 
   #clientData(): unknown {
@@ -342,6 +345,15 @@ export class ChatrtTransport<T = unknown, Action = ActionOf<T>, ClientData = Cli
   ): TurnStream {
     const stops = (this.#options.onAbort ?? "stop") === "stop";
     return new TurnStream({ chat, seen: this.#seen, after, choice, signal, stops, onOver });
+  }
+}
+
+/** A listener that throws is its own trouble, never that of the stream it listens to. */
+function hear(listener: () => void): void {
+  try {
+    listener();
+  } catch (error) {
+    console.error(error);
   }
 }
 

@@ -361,6 +361,20 @@ describe("watching", () => {
   });
 });
 
+it("is not disturbed by listeners that throw", async () => {
+  const told = vi.spyOn(console, "error").mockImplementation(() => {});
+  const bad = () => {
+    throw new Error("a listener's own trouble");
+  };
+  const transport = newTransport({ onEvent: bad });
+  transport.watch("c", bad);
+  const answer = collect(await send(transport));
+  server.say(...turn(1, "a", "hi"));
+  expect(said(await answer)).toBe("hi");
+  expect(told).toHaveBeenCalled();
+  told.mockRestore();
+});
+
 describe("commands", () => {
   it("reject with the code of a failed action", async () => {
     const action = newTransport().sendAction("c", { type: "x" });
