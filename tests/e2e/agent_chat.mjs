@@ -88,8 +88,9 @@ const scenarios = {
     await chat.withdraw(await gone.sent);
     const pending = (await chat.pending()).map((one) => textOf(one.message));
     const again = await other.reconnect();
+    const reading = Promise.all([stream, again, waiting, gone].map((one) => one.result()));
     const stopped = await chat.stop("enough");
-    const results = [await stream.result(), await again.result(), await waiting.result(), await gone.result()];
+    const results = await reading;
     return { idle, steered, pending, stopped, statuses: results.map((one) => one.status), said: results.map((one) => one.text.length > 0), edited: results[2].text };
   },
 

@@ -147,6 +147,9 @@ export class ChatStream implements AsyncIterable<WireChunk> {
           heardBy = await this.#heardBy(seq);
         } else if (record.body.inSeq < seq) {
           isRunning = false;
+        } else if (this.#isLost && record.body.inSeq > seq && heardBy < Infinity) {
+          this.status = "completed"; // another turn already: ours is among what is no longer kept
+          return;
         } else if (record.kind === "turn-start") {
           this.#start(record.body);
           isRunning = true;
