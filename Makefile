@@ -1,4 +1,5 @@
 # make demo    chat with the example agent at http://127.0.0.1:8000/
+# make react   a chat page in React over the same runtime, at http://127.0.0.1:8000/
 # make test    everything, end to end included
 # make check   formatting, lint, types, who may import whom, and the TypeScript package
 # make bench   the benchmark
@@ -15,6 +16,7 @@ MAKEFLAGS += --no-print-directory
 HOST ?= 127.0.0.1
 PORT ?= 8000
 STORE ?= sqlite:///demo.db
+REACT_STORE ?= sqlite:///react.db
 WORKERS ?= 2
 MACHINE_EXAMPLES ?= 1000
 MACHINE_SEED ?= random
@@ -25,7 +27,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; d
 	if command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then command -v $$name; break; fi; done)
 
-.PHONY: help demo test check bench machine format behaviour clean
+.PHONY: help demo react test check bench machine format behaviour clean
 
 help:
 	@grep -E '^# make ' Makefile | cut -c3-
@@ -34,7 +36,11 @@ demo: .make/app
 	@echo "chatrt: open http://$(HOST):$(PORT)/ (Ctrl-C ends it; the chats are kept in $(STORE))"
 	@exec $(BIN)/chatrt serve examples/01_demo.py:app --host $(HOST) --port $(PORT) --store $(STORE)
 
-test: .make/dev .make/npm .make/client
+react: .make/app .make/react
+	@echo "chatrt: open http://$(HOST):$(PORT)/ (Ctrl-C ends it; the chats are kept in $(REACT_STORE))"
+	@exec $(BIN)/chatrt serve examples/13_react/server.py:app --host $(HOST) --port $(PORT) --store $(REACT_STORE)
+
+test: .make/dev .make/npm .make/client .make/react
 	@npm --prefix client test --silent
 	@$(BIN)/pytest -n $(WORKERS)
 
@@ -60,7 +66,8 @@ behaviour: .make/dev
 	@$(BIN)/python -m tests.behaviour.table
 
 clean:
-	rm -rf .venv .make artefacts build dist tests/e2e/node_modules client/node_modules client/dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .make artefacts build dist tests/e2e/node_modules client/node_modules client/dist \
+		examples/13_react/node_modules examples/13_react/dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find chatrt tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- set-up: once, and again when what is needed has changed
@@ -96,4 +103,12 @@ clean:
 	@mkdir -p .make
 	@echo "make: installing the npm packages of the end-to-end tests"
 	@npm ci --prefix tests/e2e --no-audit --no-fund --loglevel=error
+	@touch $@
+
+REACT := examples/13_react
+REACT_SOURCES := $(wildcard $(REACT)/*.json $(REACT)/*.ts $(REACT)/*.html $(REACT)/public/* $(REACT)/src/*.ts* $(REACT)/src/*/*)
+.make/react: .make/client $(REACT_SOURCES)
+	@echo "make: building the React example"
+	@npm ci --prefix $(REACT) --no-audit --no-fund --loglevel=error
+	@npm run --prefix $(REACT) --silent build
 	@touch $@

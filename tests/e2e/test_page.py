@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-HERE = Path(__file__).parent
-SHOTS = HERE.parents[1] / "artefacts"
+from tests.e2e.browser import play
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 
@@ -25,30 +17,8 @@ def demo(start_server):
 
 @pytest.fixture
 def drive(node, demo):
-    """Play a scenario in a new browser; `please` says what to do when the script asks for something."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    assert chromium, "Chromium is needed: apt-get install chromium"
-
-    def play(scenario: str, **please) -> dict[str, Any]:
-        command = [node, "page.mjs", scenario, demo.url, str(SHOTS)]
-        env = {**os.environ, "CHROMIUM": chromium}
-        with subprocess.Popen(
-            command, cwd=HERE, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as script:
-            assert script.stdin is not None
-            assert script.stdout is not None
-            said: dict[str, Any] = {}
-            for line in script.stdout:
-                said = json.loads(line)
-                if "please" in said:
-                    please[said["please"]]()
-                    script.stdin.write("done\n")
-                    script.stdin.flush()
-        assert "result" in said, said
-        assert said["errors"] == []
-        return said["result"]
-
-    return play
+    """Play a scenario in a new browser; keyword arguments say what to do when the script asks for something."""
+    return lambda scenario, **please: play(node, "page.mjs", scenario, demo.url, **please)
 
 
 def test_a_reload_in_mid_answer_shows_the_whole_answer_once(drive):
