@@ -58,7 +58,7 @@ async def get_weather(city: str) -> dict[str, Any]:
 @tool
 async def search_places(city: str, kind: Literal["sights", "food", "walks"]) -> list[str]:
     """Find places of one kind in a city (invented ones)."""
-    await asyncio.sleep(25 * PAUSE)
+    await asyncio.sleep(50 * PAUSE)  # time for another wish
     return PLACES[kind]
 
 

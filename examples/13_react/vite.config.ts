@@ -9,5 +9,5 @@ export default defineConfig({
   // The client is a link to a folder with modules of its own: without this React and ai would be there twice.
   resolve: { dedupe: ["react", "react-dom", "ai", "@ai-sdk/react"] },
   server: { proxy: { "/v1": SERVER, "/token": SERVER } },
-  build: { target: "es2022" },
+  build: { target: "es2022", chunkSizeWarningLimit: 800 },
 });

@@ -226,19 +226,6 @@ const scenarios = {
     };
   },
 
-  /** What waits is put into the running answer after all. */
-  async promote(page) {
-    await say(page, "Plan a weekend in Porto");
-    await shows(page, "search_places");
-    await say(page, "no museums");
-    const row = page.locator('.pending li[data-state="waiting"]').filter({ hasText: "no museums" });
-    await row.waitFor();
-    await button(row, "Steer now").click();
-    await shows(page, "You added: no museums");
-    await idle(page);
-    return { users: await users(page), answers: await page.locator(".message.assistant").count() };
-  },
-
   /** Stop by key and by button; a failure, and another try. */
   async stop(page) {
     await say(page, "Tell me a story");
@@ -274,21 +261,31 @@ const scenarios = {
     await say(page, "Tell me a story");
     await shows(other, EARLY);
     await other.locator(".tab-note").waitFor();
-    const blocked = await button(other, "Send").count() + (await button(other, "Queue").count());
-    await other.fill("#composer-input", "Think about tabs");
-    const enabled = await other.locator('.composer button[type="submit"]').isEnabled();
+    const fixed = await button(other, "Undo").isDisabled();
+    await say(other, "Think about tabs");
+    await Promise.all([page, other].map((tab) => tab.locator(".pending li").getByText("Think about tabs").waitFor()));
     await shoot(other, "14-other-tab");
     const found = await accessible(other);
-    const both = [await story(page), await story(other)];
+    const both = [];
+    for (const tab of [page, other]) {
+      await shows(tab, "begin with what you can see");
+      await idle(tab);
+      const text = (await answers(tab)).join("\n");
+      both.push({ parts: [BEGIN, EARLY, MIDDLE, END].map((part) => count(text, part)), users: await users(tab) });
+    }
     await other.locator(".tab-note").waitFor({ state: "detached" });
-    await other.press("#composer-input", "Enter");
+    await say(other, "Tell me another story");
     await page.locator(".tab-note").waitFor();
-    await shows(page, "begin with what you can see");
+    await shows(page, EARLY);
+    await button(page, "Stop").click();
+    await page.getByText("Stopped").waitFor();
+    await other.getByText("Stopped").waitFor();
     await Promise.all([idle(page), idle(other)]);
+    await page.locator(".tab-note").waitFor({ state: "detached" });
     await button(page, "Undo").click();
-    await other.waitForFunction(() => document.querySelectorAll(".message.user").length === 2);
+    await other.waitForFunction(() => document.querySelectorAll(".message.user").length === 3);
     await Promise.all([idle(page), idle(other)]);
-    return { blocked, enabled, both, found, users: [await users(page), await users(other)] };
+    return { fixed, both, found, users: [await users(page), await users(other)] };
   },
 
   /** The tab that asks is closed in mid-answer; the other one goes on, and may ask. */
@@ -375,7 +372,7 @@ const scenarios = {
 
   /** Dark, on a narrow phone: nothing is wider than the screen, and the chats are behind a button. */
   async phone(page) {
-    await page.emulateMedia({ colorScheme: "dark" });
+    await page.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
     await page.setViewportSize({ width: 360, height: 740 });
     const found = [];
     const wide = async () => page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth);
@@ -399,7 +396,7 @@ const scenarios = {
     await shoot(page, "21-phone-menu");
     found.push(...(await accessible(page)));
     const chats = await page.locator(".chats a").allInnerTexts();
-    await page.getByText("Light", { exact: true }).click();
+    await page.getByRole("radio", { name: "Light" }).check();
     const light = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
     await page.keyboard.press("Escape");
     await page.waitForFunction(() => document.activeElement?.id === "menu");
@@ -414,7 +411,7 @@ const scenarios = {
     const found = {};
     const look = async (state) => {
       for (const colorScheme of ["light", "dark"]) {
-        await page.emulateMedia({ colorScheme });
+        await page.emulateMedia({ colorScheme, reducedMotion: "reduce" }); // no colour on its way to another
         found[`${state}, ${colorScheme}`] = await accessible(page);
       }
     };
@@ -462,12 +459,12 @@ const scenarios = {
     const following = (await place()).rest;
     await page.mouse.move(600, 200);
     await page.mouse.wheel(0, -400);
-    await button(page, "↓ Newest").waitFor();
+    await button(page, "Newest").waitFor();
     const { top } = await place();
     await shows(page, "His train was waiting.");
     const letGo = (await place()).top === top;
     await shoot(page, "23-let-go");
-    await button(page, "↓ Newest").click();
+    await button(page, "Newest").click();
     await page.waitForFunction(() => {
       const area = document.querySelector(".scroller");
       return area.scrollHeight - area.scrollTop - area.clientHeight < 4;

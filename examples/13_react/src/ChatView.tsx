@@ -100,6 +100,7 @@ function OpenChat({ chatId, menuOpen, onMenu, initial }: Props & { initial: Chat
           chatId={chatId}
           busy={busy}
           waits={busy || elsewhere}
+          steers={busy && waiting.every((entry) => entry.state === "steering")}
           closed={link === "closed"}
           act={act}
           field={field}

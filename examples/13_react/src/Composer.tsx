@@ -8,6 +8,8 @@ interface Props {
   busy: boolean;
   /** Whether what is said waits: an answer is being made, or another tab asks. */
   waits: boolean;
+  /** Whether it can go into the answer instead: nothing that waits stands before it. */
+  steers: boolean;
   closed: boolean;
   act: Act;
   field: RefObject<HTMLTextAreaElement | null>;
@@ -16,7 +18,7 @@ interface Props {
 
 const draftKey = (chatId: string) => `guide.draft.${chatId}`;
 
-export function Composer({ chatId, busy, waits, closed, act, field, onEditLast }: Props) {
+export function Composer({ chatId, busy, waits, steers, closed, act, field, onEditLast }: Props) {
   // What was typed and not sent survives a reload of the tab.
   const [text, setText] = useState(() => sessionStorage.getItem(draftKey(chatId)) ?? "");
 
@@ -44,7 +46,7 @@ export function Composer({ chatId, busy, waits, closed, act, field, onEditLast }
     if (event.nativeEvent.isComposing) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
-      say(waits && (event.metaKey || event.ctrlKey) ? act.steer : act.send);
+      say(steers && (event.metaKey || event.ctrlKey) ? act.steer : act.send);
     } else if (event.key === "ArrowUp" && !text && onEditLast()) {
       event.preventDefault();
     }
@@ -68,7 +70,7 @@ export function Composer({ chatId, busy, waits, closed, act, field, onEditLast }
         onKeyDown={press}
       />
       <div className="row end">
-        {waits && text.trim() && (
+        {steers && text.trim() && (
           <button type="button" title="Put it into the running answer (Ctrl+Enter)" onClick={() => say(act.steer)}>
             Steer
           </button>

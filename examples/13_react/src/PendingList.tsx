@@ -1,4 +1,4 @@
-// What was said while an answer is made and waits: it can be changed, taken back, or put into the answer.
+// What was said while an answer is made and waits: it can be changed and taken back.
 
 import { useState } from "react";
 import { EditForm } from "./EditForm";
@@ -72,16 +72,9 @@ function PendingRow({ entry, act, editing, onEdit }: RowProps) {
       <div className="footer">
         <span className={state === "refused" ? "note problem" : "note"}>{entry.reason ?? NOTES[state]}</span>
         {settled && (
-          <>
-            <button type="button" className="ghost" disabled={gone} onClick={() => onEdit(message.id)}>
-              Edit
-            </button>
-            {state === "waiting" && (
-              <button type="button" className="ghost" disabled={gone} onClick={() => act.promote(entry)}>
-                Steer now
-              </button>
-            )}
-          </>
+          <button type="button" className="ghost" disabled={gone} onClick={() => onEdit(message.id)}>
+            Edit
+          </button>
         )}
         {state !== "sending" && (
           <button

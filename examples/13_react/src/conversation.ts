@@ -23,7 +23,6 @@ export interface Act {
   approve: (approvalId: string, approved: boolean) => void;
   answer: (tool: string, toolCallId: string, output: string) => void;
   editPending: (entry: Waiting, text: string) => void;
-  promote: (entry: Waiting) => void;
   withdraw: (entry: Waiting) => void;
   /** Try again what failed. */
   retry: () => void;
@@ -76,7 +75,7 @@ export function useInitial(chatId: string) {
 
 export function useConversation(chatId: string, initial: ChatState<Message>): Conversation {
   const [failure, setFailure] = useState<string | null>(null);
-  const { waiting, say, takeBack, change, promote } = useWaiting(chatId);
+  const { waiting, say, takeBack, change } = useWaiting(chatId);
   const chat = useChat<Message>({
     id: chatId,
     transport,
@@ -121,7 +120,6 @@ export function useConversation(chatId: string, initial: ChatState<Message>): Co
       answer: (tool, toolCallId, output) =>
         attempt(async () => now.current.chat.addToolOutput({ tool: tool as never, toolCallId, output: output as never })),
       editPending: (entry, text) => attempt(() => change(entry, text)),
-      promote: (entry) => attempt(() => promote(entry)),
       withdraw: (entry) => attempt(() => takeBack(entry)),
       retry: () => {
         const { error, regenerate, sendMessage } = now.current.chat;
@@ -129,7 +127,7 @@ export function useConversation(chatId: string, initial: ChatState<Message>): Co
         attempt(() => (ChatrtError.isInstance(error) ? sendMessage() : regenerate()));
       },
     };
-  }, [say, takeBack, change, promote, sendAction, switchTo]);
+  }, [say, takeBack, change, sendAction, switchTo]);
 
   const last = chat.messages.at(-1);
   const shown = new Set(chat.messages.map((message) => message.id));

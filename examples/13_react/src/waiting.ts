@@ -3,7 +3,7 @@
 import { usePendingMessages } from "@chatrt/client/react";
 import { generateId } from "ai";
 import { useCallback, useMemo, useState } from "react";
-import { type Message, textOf } from "./messages";
+import type { Message } from "./messages";
 import { transport } from "./transport";
 
 export interface Waiting {
@@ -62,15 +62,6 @@ export function useWaiting(chatId: string) {
     [edit, refresh],
   );
 
-  /** Put a message that waits into the running answer: taken back, and said once more to be read at once. */
-  const promote = useCallback(
-    async (entry: Waiting) => {
-      await takeBack(entry);
-      await say(textOf(entry.message), "steer");
-    },
-    [takeBack, say],
-  );
-
   const waiting = useMemo<Waiting[]>(() => {
     const there = pending.map(({ inSeq, message }): Waiting => {
       return { inSeq, message, state: steered.has(message.id) ? "steering" : "waiting" };
@@ -79,5 +70,5 @@ export function useWaiting(chatId: string) {
     return [...there, ...outgoing.filter((one) => !known.has(one.message.id))];
   }, [pending, outgoing, steered]);
 
-  return { waiting, say, takeBack, change, promote };
+  return { waiting, say, takeBack, change };
 }
