@@ -93,9 +93,14 @@ const scenarios = {
     const whole = await story(page);
     const said = await page.getByTestId("announcer").innerText();
     await shoot(page, "03-after-reload");
+    await page.route("**/in", (route) => route.abort());
+    await say(page, "This never arrives");
+    await page.getByText("This never arrives").waitFor();
     await page.reload();
     await shows(page, END);
-    return { grew: later > early, draft, whole, announced, said: count(said, END), again: await page.locator(".message").count() };
+    const unsent = await page.inputValue("#composer-input");
+    const again = await page.locator(".message").count();
+    return { grew: later > early, draft, whole, announced, said: count(said, END), unsent, again };
   },
 
   /** Tools, Markdown that stays harmless, reasoning. */
@@ -260,7 +265,7 @@ const scenarios = {
     await shows(other, "In Oslo it is");
     await say(page, "Tell me a story");
     await shows(other, EARLY);
-    await other.locator(".tab-note").waitFor();
+    await other.locator("[data-notice]").waitFor();
     const fixed = await button(other, "Undo").isDisabled();
     await say(other, "Think about tabs");
     await Promise.all([page, other].map((tab) => tab.locator(".pending li").getByText("Think about tabs").waitFor()));
@@ -273,15 +278,15 @@ const scenarios = {
       const text = (await answers(tab)).join("\n");
       both.push({ parts: [BEGIN, EARLY, MIDDLE, END].map((part) => count(text, part)), users: await users(tab) });
     }
-    await other.locator(".tab-note").waitFor({ state: "detached" });
+    await other.locator("[data-notice]").waitFor({ state: "detached" });
     await say(other, "Tell me another story");
-    await page.locator(".tab-note").waitFor();
+    await page.locator("[data-notice]").waitFor();
     await shows(page, EARLY);
     await button(page, "Stop").click();
     await page.getByText("Stopped").waitFor();
     await other.getByText("Stopped").waitFor();
     await Promise.all([idle(page), idle(other)]);
-    await page.locator(".tab-note").waitFor({ state: "detached" });
+    await page.locator("[data-notice]").waitFor({ state: "detached" });
     await button(page, "Undo").click();
     await other.waitForFunction(() => document.querySelectorAll(".message.user").length === 3);
     await Promise.all([idle(page), idle(other)]);

@@ -9,14 +9,22 @@ export function App() {
   const chatId = useCurrentChat();
   const [menu, setMenu] = useState(false);
   useEffect(() => {
+    const wide = matchMedia("(min-width: 761px)"); // where the chats stand beside: see frame.css
+    const close = () => setMenu(false);
+    wide.addEventListener("change", close);
+    return () => wide.removeEventListener("change", close);
+  }, []);
+  useEffect(() => {
     if (!menu) return undefined;
+    document.querySelector<HTMLElement>("#sidebar a")?.focus();
     const press = (event: KeyboardEvent) => {
-      if (event.key !== "Escape") return;
-      setMenu(false);
-      document.getElementById("menu")?.focus();
+      if (event.key === "Escape") setMenu(false);
     };
     window.addEventListener("keydown", press);
-    return () => window.removeEventListener("keydown", press);
+    return () => {
+      window.removeEventListener("keydown", press);
+      document.getElementById("menu")?.focus();
+    };
   }, [menu]);
   return (
     <>

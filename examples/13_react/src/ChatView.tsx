@@ -1,20 +1,21 @@
 // One chat on screen: the conversation, what waits, and where the person writes.
 
 import type { ChatState } from "@chatrt/client";
-import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { Announcer } from "./Announcer";
 import { Composer } from "./Composer";
 import { Connection } from "./Connection";
 import { Empty } from "./Empty";
 import { Messages } from "./Messages";
+import { Notice } from "./Notice";
 import { PendingList } from "./PendingList";
 import { Problem } from "./Problem";
-import { TabNote } from "./TabNote";
 import { Transcript } from "./Transcript";
 import { remember } from "./chats";
 import { type Act, useConversation, useInitial } from "./conversation";
 import { type Message, textOf } from "./messages";
 import { type Link, useLink } from "./transport";
+import { unsentTexts } from "./unsent";
 
 interface Props {
   chatId: string;
@@ -38,6 +39,7 @@ function OpenChat({ chatId, menuOpen, onMenu, initial }: Props & { initial: Chat
   const link = useLink(chatId);
   const { messages, busy, free, waiting, elsewhere } = conversation;
   const field = useRef<HTMLTextAreaElement>(null);
+  const [unsent] = useState(() => unsentTexts(chatId, initial));
   const [editing, setEditing] = useState<string | null>(null);
   const [said, setSaid] = useState(0); // how often the person did something here
   const act = useMemo(() => {
@@ -64,10 +66,10 @@ function OpenChat({ chatId, menuOpen, onMenu, initial }: Props & { initial: Chat
     return () => window.removeEventListener("keydown", press);
   }, [conversation.act, menuOpen]);
 
-  const edit = (messageId: string | null) => {
+  const edit = useCallback((messageId: string | null) => {
     setEditing(messageId);
     if (messageId === null) field.current?.focus();
-  };
+  }, []);
   const editLast = () => {
     const mine = messages.findLast((message) => message.role === "user");
     const last = waiting.at(-1)?.message.id ?? (free ? mine?.id : undefined);
@@ -76,7 +78,7 @@ function OpenChat({ chatId, menuOpen, onMenu, initial }: Props & { initial: Chat
   };
 
   return (
-    <main>
+    <main inert={menuOpen}>
       <Header title={title} link={link} menuOpen={menuOpen} onMenu={onMenu}>
         <button
           type="button"
@@ -95,9 +97,10 @@ function OpenChat({ chatId, menuOpen, onMenu, initial }: Props & { initial: Chat
       </Transcript>
       <div className="bottom">
         <PendingList waiting={waiting} act={act} editing={editing} onEdit={edit} />
-        <TabNote elsewhere={elsewhere} />
+        <Notice elsewhere={elsewhere} cut={busy && (link === "offline" || link === "reconnecting")} />
         <Composer
           chatId={chatId}
+          unsent={unsent}
           busy={busy}
           waits={busy || elsewhere}
           steers={busy && waiting.every((entry) => entry.state === "steering")}

@@ -1,10 +1,14 @@
 // Where the person writes: Enter sends, Shift+Enter begins a line, Esc stops, arrow-up edits what was said last.
 
-import { type KeyboardEvent, type RefObject, type SubmitEvent, useLayoutEffect, useState } from "react";
+import { type KeyboardEvent, type RefObject, type SubmitEvent, useEffect, useLayoutEffect, useState } from "react";
 import type { Act } from "./conversation";
+import { inTab } from "./storage";
+import { forgetUnsent } from "./unsent";
 
 interface Props {
   chatId: string;
+  /** What was said before and never arrived. */
+  unsent: readonly string[];
   busy: boolean;
   /** Whether what is said waits: an answer is being made, or another tab asks. */
   waits: boolean;
@@ -18,9 +22,12 @@ interface Props {
 
 const draftKey = (chatId: string) => `guide.draft.${chatId}`;
 
-export function Composer({ chatId, busy, waits, steers, closed, act, field, onEditLast }: Props) {
-  // What was typed and not sent survives a reload of the tab.
-  const [text, setText] = useState(() => sessionStorage.getItem(draftKey(chatId)) ?? "");
+export function Composer({ chatId, unsent, busy, waits, steers, closed, act, field, onEditLast }: Props) {
+  // What was typed, or sent and did not arrive, survives a reload of the tab.
+  const [text, setText] = useState(() => [inTab.get(draftKey(chatId)) ?? [], unsent].flat(2).join("\n\n"));
+  useEffect(() => forgetUnsent(chatId), [chatId]);
+
+  const placeholder = closed ? "This chat is closed" : waits ? "Add something…" : "Where to?";
 
   useLayoutEffect(() => {
     const area = field.current;
@@ -28,9 +35,8 @@ export function Composer({ chatId, busy, waits, steers, closed, act, field, onEd
       area.style.height = "auto";
       area.style.height = `${Math.min(area.scrollHeight, window.innerHeight * 0.35)}px`;
     }
-    if (text) sessionStorage.setItem(draftKey(chatId), text);
-    else sessionStorage.removeItem(draftKey(chatId));
-  }, [text, chatId, field]);
+  }, [text, placeholder, field]); // the placeholder takes room, too
+  useEffect(() => inTab.set(draftKey(chatId), text || null), [text, chatId]);
 
   const say = (how: (text: string) => void) => {
     if (!text.trim() || closed) return;
@@ -64,17 +70,12 @@ export function Composer({ chatId, busy, waits, steers, closed, act, field, onEd
         enterKeyHint="send"
         aria-describedby="keys"
         disabled={closed}
-        placeholder={closed ? "This chat is closed" : waits ? "Add something, or ask the next question…" : "Where to?"}
+        placeholder={placeholder}
         value={text}
         onChange={(event) => setText(event.target.value)}
         onKeyDown={press}
       />
       <div className="row end">
-        {steers && text.trim() && (
-          <button type="button" title="Put it into the running answer (Ctrl+Enter)" onClick={() => say(act.steer)}>
-            Steer
-          </button>
-        )}
         {busy && (
           <button
             type="button"
@@ -85,6 +86,11 @@ export function Composer({ chatId, busy, waits, steers, closed, act, field, onEd
             }}
           >
             Stop
+          </button>
+        )}
+        {steers && text.trim() && (
+          <button type="button" title="Put it into the running answer (Ctrl+Enter)" onClick={() => say(act.steer)}>
+            Steer
           </button>
         )}
         {(!busy || text.trim()) && (

@@ -1,7 +1,8 @@
 // What a model writes, as elements. Text only ever becomes text: HTML is shown as it was written, never interpreted.
 
 import { type MarkedToken, type Token, lexer } from "marked";
-import { Fragment, type ReactNode, memo, useMemo, useState } from "react";
+import { Fragment, type ReactNode, memo, useMemo } from "react";
+import { CopyButton } from "./CopyButton";
 
 const ENTITIES: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0", copy: "©" };
 
@@ -26,19 +27,11 @@ export function SafeLink({ href, children }: { href: string; children: ReactNode
 }
 
 function CodeBlock({ text, language }: { text: string; language: string }) {
-  const [copied, setCopied] = useState(false);
-  const copy = async () => {
-    await navigator.clipboard.writeText(text);
-    setCopied(true);
-    setTimeout(() => setCopied(false), 1500);
-  };
   return (
     <figure className="code">
       <figcaption>
         <span>{language || "text"}</span>
-        <button type="button" className="ghost" onClick={() => void copy()}>
-          {copied ? "Copied" : "Copy"}
-        </button>
+        <CopyButton text={text} />
       </figcaption>
       {/* Scrolls sideways, so the keyboard has to get there. */}
       <pre tabIndex={0}>

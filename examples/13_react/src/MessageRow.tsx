@@ -1,6 +1,7 @@
 // One message: who said it, what it holds, and what a person can do with it.
 
-import { memo, useState } from "react";
+import { memo } from "react";
+import { CopyButton } from "./CopyButton";
 import { EditForm } from "./EditForm";
 import { Versions } from "./Versions";
 import type { Act } from "./conversation";
@@ -35,20 +36,6 @@ function Dots() {
   );
 }
 
-function CopyButton({ message }: { message: Message }) {
-  const [copied, setCopied] = useState(false);
-  const copy = async () => {
-    await navigator.clipboard.writeText(textOf(message));
-    setCopied(true);
-    setTimeout(() => setCopied(false), 1500);
-  };
-  return (
-    <button type="button" className="ghost" onClick={() => void copy()}>
-      {copied ? "Copied" : "Copy"}
-    </button>
-  );
-}
-
 export const MessageRow = memo((props: RowProps) => {
   const { message, live, last, free, answerable, editing, versions = NONE, ending, act, onEdit } = props;
   const user = message.role === "user";
@@ -58,9 +45,10 @@ export const MessageRow = memo((props: RowProps) => {
         {part.text}
       </p>
     ) : (
-      <PartView key={index} part={part} live={live} answerable={answerable} answers={act} />
+      <PartView key={index} part={part} live={live} last={last} answerable={answerable} answers={act} />
     ),
   );
+  const switcher = <Versions messageId={message.id} versions={versions} disabled={!free} onSwitch={act.switchTo} />;
   const speechless = !message.parts.some((part) => part.type !== "step-start");
   return (
     <li className={`message ${message.role}`} data-id={message.id} data-live={live || undefined}>
@@ -87,8 +75,8 @@ export const MessageRow = memo((props: RowProps) => {
           {ending && <span className="note">{ending}</span>}
           {!live && (
             <>
-              <Versions messageId={message.id} versions={versions} disabled={!free} onSwitch={act.switchTo} />
-              {!user && textOf(message) && <CopyButton message={message} />}
+              {!user && switcher}
+              {!user && textOf(message) && <CopyButton text={textOf(message)} />}
               {free && !user && (
                 <button type="button" className="ghost" onClick={() => act.regenerate(message.id)}>
                   Try again
@@ -119,6 +107,7 @@ export const MessageRow = memo((props: RowProps) => {
                   Try again
                 </button>
               )}
+              {user && switcher}
             </>
           )}
         </div>

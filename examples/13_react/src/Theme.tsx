@@ -1,6 +1,7 @@
 // Light, dark, or as the system has it.
 
 import { useState } from "react";
+import { inBrowser } from "./storage";
 
 const KEY = "guide.theme";
 const THEMES = ["system", "light", "dark"] as const;
@@ -18,10 +19,10 @@ export function ThemeChoice() {
     setTheme(next);
     if (next === "system") {
       delete document.documentElement.dataset.theme;
-      localStorage.removeItem(KEY);
+      inBrowser.set(KEY, null);
     } else {
       document.documentElement.dataset.theme = next;
-      localStorage.setItem(KEY, next);
+      inBrowser.set(KEY, next);
     }
   };
   return (

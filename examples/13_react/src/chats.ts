@@ -1,6 +1,7 @@
 // The chats of this browser: ids and titles, kept here only. All tabs share the list; the address says which is shown.
 
 import { useSyncExternalStore } from "react";
+import { inBrowser } from "./storage";
 
 export interface ChatEntry {
   id: string;
@@ -15,7 +16,7 @@ let entries: readonly ChatEntry[] = [];
 const listeners = new Set<() => void>();
 
 function read(): readonly ChatEntry[] {
-  const now = localStorage.getItem(KEY);
+  const now = inBrowser.get(KEY);
   if (now !== text) {
     text = now;
     entries = parse(now);
@@ -33,7 +34,7 @@ function parse(value: string | null): ChatEntry[] {
 }
 
 function write(next: readonly ChatEntry[]) {
-  localStorage.setItem(KEY, JSON.stringify(next.slice(0, KEPT)));
+  inBrowser.set(KEY, JSON.stringify(next.slice(0, KEPT)));
   for (const listener of listeners) listener();
 }
 
@@ -48,11 +49,9 @@ function subscribe(listener: () => void) {
 
 export const useChats = () => useSyncExternalStore(subscribe, read);
 
-/** Put a chat on top of the list; it keeps the title it got first. */
+/** Put a chat on top of the list, or give it another title. */
 export function remember(id: string, title: string) {
-  const known = read().find((entry) => entry.id === id);
-  const others = read().filter((entry) => entry.id !== id);
-  write([known ?? { id, title: title.slice(0, 80) }, ...others]);
+  write([{ id, title: title.slice(0, 80) }, ...read().filter((entry) => entry.id !== id)]);
 }
 
 /** Take a chat from the list; on the server it stays. */

@@ -5,8 +5,9 @@ import { ChatrtError, type ChatState } from "@chatrt/client";
 import { useActions, useBranches, useFollow } from "@chatrt/client/react";
 import { lastAssistantMessageIsCompleteWithApprovalResponses, lastAssistantMessageIsCompleteWithToolCalls } from "ai";
 import { useEffect, useMemo, useRef, useState } from "react";
-import type { Action, Message } from "./messages";
+import { type Action, type Message, said } from "./messages";
 import { transport } from "./transport";
+import { sending } from "./unsent";
 import { type Waiting, useWaiting } from "./waiting";
 
 export interface Act {
@@ -104,7 +105,11 @@ export function useConversation(chatId: string, initial: ChatState<Message>): Co
     return {
       send: (text) => {
         if (now.current.busy || !now.current.canSend) attempt(() => say(text, "wait"));
-        else attempt(() => now.current.chat.sendMessage({ text }));
+        else {
+          const message = said(text);
+          sending(chatId, message);
+          attempt(() => now.current.chat.sendMessage(message));
+        }
       },
       steer: (text) => attempt(() => say(text, "steer")),
       stop: () => {
@@ -127,7 +132,7 @@ export function useConversation(chatId: string, initial: ChatState<Message>): Co
         attempt(() => (ChatrtError.isInstance(error) ? sendMessage() : regenerate()));
       },
     };
-  }, [say, takeBack, change, sendAction, switchTo]);
+  }, [chatId, say, takeBack, change, sendAction, switchTo]);
 
   const last = chat.messages.at(-1);
   const shown = new Set(chat.messages.map((message) => message.id));

@@ -1,6 +1,6 @@
 // What a message of this agent may hold, and questions one asks of messages.
 
-import { type UIMessage, getToolName, isToolUIPart } from "ai";
+import { type UIMessage, generateId, getToolName, isToolUIPart } from "ai";
 
 /** What the person said while the answer was made, at the place where the model got to read it. */
 export type Injected = { messageIds: string[]; messages: { id: string; text: string }[] };
@@ -13,6 +13,11 @@ export type Action = { type: "undo" } | { type: "rollback"; messageId: string };
 
 export const isTool = (part: Part): part is ToolPart => isToolUIPart(part);
 export const toolName = (part: ToolPart) => getToolName(part);
+
+/** Make a message of the person. */
+export function said(text: string, id: string = generateId()): Message & { role: "user" } {
+  return { id, role: "user", parts: [{ type: "text", text }] };
+}
 
 /** The text of a message, as for copying and editing. */
 export function textOf(message: Message): string {

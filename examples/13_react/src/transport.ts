@@ -3,6 +3,7 @@
 import { type ClientEvent, ChatrtTransport } from "@chatrt/client";
 import { useCallback, useSyncExternalStore } from "react";
 import type { Action, Message } from "./messages";
+import { arrived } from "./unsent";
 
 /** Ask for a session token; without a secret key the server needs none and gives none. */
 async function token({ chatId }: { chatId: string }): Promise<string> {
@@ -12,7 +13,16 @@ async function token({ chatId }: { chatId: string }): Promise<string> {
   return token;
 }
 
-export const transport = new ChatrtTransport<Message, Action>({
+class GuideTransport extends ChatrtTransport<Message, Action> {
+  /** Resolves once the server has the message. */
+  override async sendMessages(options: Parameters<ChatrtTransport<Message, Action>["sendMessages"]>[0]) {
+    const stream = await super.sendMessages(options);
+    arrived(options.chatId, options.messages.at(-1)?.id);
+    return stream;
+  }
+}
+
+export const transport = new GuideTransport({
   baseUrl: "",
   agent: "guide",
   aiSdk: 7,

@@ -1,10 +1,10 @@
 // What was said while an answer is made: what the server has of it, and what is on its way there.
 
 import { usePendingMessages } from "@chatrt/client/react";
-import { generateId } from "ai";
 import { useCallback, useMemo, useState } from "react";
-import type { Message } from "./messages";
+import { type Message, said } from "./messages";
 import { transport } from "./transport";
+import { arrived, sending } from "./unsent";
 
 export interface Waiting {
   /** Its number on the server; none before it is there. */
@@ -13,10 +13,6 @@ export interface Waiting {
   state: "sending" | "waiting" | "steering" | "refused";
   reason?: string;
 }
-
-type Sayable = Message & { role: "user" };
-
-const sayable = (text: string, id = generateId()): Sayable => ({ id, role: "user", parts: [{ type: "text", text }] });
 
 /** The waiting messages of a chat in their order, and what can be done with them. */
 export function useWaiting(chatId: string) {
@@ -31,32 +27,35 @@ export function useWaiting(chatId: string) {
 
   const say = useCallback(
     async (text: string, how: "wait" | "steer") => {
-      const message = sayable(text);
+      const message = said(text);
       put({ message, state: "sending" });
+      sending(chatId, message);
       if (how === "steer") setSteered((all) => new Set(all).add(message.id));
       try {
         await (how === "steer" ? steer(message) : send(message));
+        arrived(chatId, message.id);
         await refresh();
         drop(message.id);
       } catch (error) {
         put({ message, state: "refused", reason: `Not sent: ${(error as Error).message}` });
       }
     },
-    [put, drop, send, steer, refresh],
+    [chatId, put, drop, send, steer, refresh],
   );
 
   const takeBack = useCallback(
     async ({ inSeq, message }: Waiting) => {
-      if (inSeq === undefined) return drop(message.id);
-      await withdraw(inSeq);
+      if (inSeq !== undefined) return withdraw(inSeq);
+      arrived(chatId, message.id);
+      drop(message.id);
     },
-    [drop, withdraw],
+    [chatId, drop, withdraw],
   );
 
   const change = useCallback(
     async ({ inSeq, message }: Waiting, text: string) => {
       if (inSeq === undefined) return;
-      await edit(inSeq, sayable(text, message.id));
+      await edit(inSeq, said(text, message.id));
       await refresh();
     },
     [edit, refresh],

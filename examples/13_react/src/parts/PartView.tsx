@@ -15,15 +15,17 @@ export interface Answers {
 interface Props {
   part: Part;
   live: boolean;
-  /** Whether the person may answer what is asked: the newest message of a chat that this tab may write to. */
+  /** Whether this is the newest message: what earlier ones ask is left unanswered. */
+  last: boolean;
+  /** Whether the person may answer what is asked now. */
   answerable: boolean;
   answers: Answers;
 }
 
-export function PartView({ part, live, answerable, answers }: Props) {
+export function PartView({ part, live, last, answerable, answers }: Props) {
   if (isTool(part)) {
     if (isAnswered(part)) return <AnsweredQuestion part={part} />;
-    if (!waitsForPerson(part, live)) return <ToolCard part={part} live={live} />;
+    if (!last || !waitsForPerson(part, live)) return <ToolCard part={part} live={live} />;
     if (part.state === "approval-requested") {
       const { id } = part.approval;
       return <ApprovalCard part={part} disabled={!answerable} onAnswer={(approved) => answers.approve(id, approved)} />;

@@ -1,6 +1,6 @@
 // A tool call: what is called, how it stands, and, opened, what went in and came out.
 
-import { type ToolPart, toolName } from "../messages";
+import { type ToolPart, toolName, waitsForPerson } from "../messages";
 
 const STATES: Record<ToolPart["state"], string> = {
   "input-streaming": "preparing",
@@ -23,6 +23,7 @@ function Value({ label, value }: { label: string; value: unknown }) {
 
 function stateOf(part: ToolPart, live: boolean): string {
   if (part.state === "input-streaming" && !live) return "interrupted";
+  if (waitsForPerson(part, live)) return "not answered";
   if (part.state === "approval-responded") return part.approval.approved ? "approved" : "denied";
   return STATES[part.state];
 }
