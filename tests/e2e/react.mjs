@@ -288,8 +288,10 @@ const scenarios = {
     await Promise.all([idle(page), idle(other)]);
     await page.locator("[data-notice]").waitFor({ state: "detached" });
     await button(page, "Undo").click();
-    await other.waitForFunction(() => document.querySelectorAll(".message.user").length === 3);
-    await Promise.all([idle(page), idle(other)]);
+    for (const tab of [page, other]) {
+      await tab.waitForFunction(() => document.querySelectorAll(".message.user").length === 3);
+      await idle(tab);
+    }
     return { fixed, both, found, users: [await users(page), await users(other)] };
   },
 
@@ -414,20 +416,20 @@ const scenarios = {
   /** What axe finds in the main states, light and dark. */
   async axe(page) {
     const found = {};
-    const look = async (state) => {
-      for (const colorScheme of ["light", "dark"]) {
+    const look = async (state, ...schemes) => {
+      for (const colorScheme of ["light", ...schemes]) {
         await page.emulateMedia({ colorScheme, reducedMotion: "reduce" }); // no colour on its way to another
         found[`${state}, ${colorScheme}`] = await accessible(page);
       }
     };
     await look("empty");
     await ask(page, "Show me Markdown", "this is no link");
-    await look("markdown");
+    await look("Markdown", "dark");
     await say(page, "Tell me a story");
     await shows(page, EARLY);
     await say(page, "and another one");
     await page.locator('.pending li[data-state="waiting"]').waitFor();
-    await look("streaming, with a waiting message");
+    await look("streaming, with a waiting message", "dark");
     await button(page.locator(".pending"), "Take back").click();
     await page.locator(".pending li").waitFor({ state: "detached" });
     await page.keyboard.press("Escape");
@@ -442,7 +444,7 @@ const scenarios = {
     await look("approval");
     await page.press("#composer-input", "ArrowUp");
     await page.locator(".edit").waitFor();
-    await look("edit");
+    await look("edit", "dark");
     await shoot(page, "22-edit-dark");
     return found;
   },
