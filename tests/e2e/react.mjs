@@ -337,14 +337,33 @@ const scenarios = {
     await shows(page, MIDDLE);
     await please("kill");
     await link(page, "reconnecting");
+    await say(page, "What is the weather in Oslo?");
+    await page.locator('.pending li[data-state="sending"]').waitFor();
+    await shoot(page, "17-server-away");
     await please("start");
     await link(page, "live");
+    await shows(page, "In Oslo it is");
     await idle(page);
     await page.getByText("Interrupted").waitFor();
-    await shoot(page, "17-interrupted");
-    await ask(page, "What is the weather in Oslo?", "In Oslo it is");
     const texts = await answers(page);
     return { users: await users(page), kept: count(texts[0], MIDDLE), ends: count(texts[0], END), answers: texts.length };
+  },
+
+  /** Another chat is shown while an answer is made: it goes on, and is there when one comes back. */
+  async leave(page) {
+    await say(page, "Tell me a story");
+    await shows(page, EARLY);
+    await page.getByRole("link", { name: "New chat" }).click();
+    await page.getByText("Where would you like to go?").waitFor();
+    await ask(page, "What is the weather in Oslo?", "In Oslo it is");
+    await page.goBack();
+    const whole = await story(page);
+    await page.evaluate((chat) => fetch(`/v1/sessions/${chat}/close`, { method: "POST" }), new URL(page.url()).searchParams.get("chat"));
+    await link(page, "closed");
+    await page.reload();
+    await shows(page, END);
+    await link(page, "closed");
+    return { whole, disabled: await page.locator("#composer-input").isDisabled() };
   },
 
   /** The token ends while an answer streams. */

@@ -122,8 +122,15 @@ def test_a_cut_line_is_survived(drive):
     assert seen["answers"] == 2
 
 
+def test_a_chat_that_is_left_goes_on(drive):
+    """Who shows another chat in mid-answer finds the whole answer later; a closed chat can be read, and no more."""
+    seen = drive("leave")
+    assert seen["whole"] == STORY
+    assert seen["disabled"]
+
+
 def test_a_killed_server_is_survived(drive, example):
-    """What was seen stays and is marked as interrupted; the next question is answered."""
+    """What was seen stays and is marked as interrupted; what is said meanwhile is answered once the server is back."""
     seen = drive("kill", kill=example.kill, start=example.start)
     assert seen["users"] == ["Tell me a story", "What is the weather in Oslo?"]
     assert (seen["kept"], seen["ends"], seen["answers"]) == (1, 0, 2)

@@ -14,7 +14,7 @@ import { Transcript } from "./Transcript";
 import { remember } from "./chats";
 import { type Act, useConversation, useInitial } from "./conversation";
 import { type Message, textOf } from "./messages";
-import { type Link, useLink } from "./transport";
+import type { Link } from "./transport";
 import { unsentTexts } from "./unsent";
 
 interface Props {
@@ -36,8 +36,7 @@ export function ChatView(props: Props) {
 
 function OpenChat({ chatId, menuOpen, onMenu, initial }: Props & { initial: ChatState<Message> }) {
   const conversation = useConversation(chatId, initial);
-  const link = useLink(chatId);
-  const { messages, busy, free, waiting, elsewhere } = conversation;
+  const { messages, busy, free, waiting, elsewhere, link } = conversation;
   const field = useRef<HTMLTextAreaElement>(null);
   const [unsent] = useState(() => unsentTexts(chatId, initial));
   const [editing, setEditing] = useState<string | null>(null);

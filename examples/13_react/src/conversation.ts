@@ -6,7 +6,7 @@ import { useActions, useBranches, useFollow } from "@chatrt/client/react";
 import { lastAssistantMessageIsCompleteWithApprovalResponses, lastAssistantMessageIsCompleteWithToolCalls } from "ai";
 import { useEffect, useMemo, useRef, useState } from "react";
 import { type Action, type Message, said } from "./messages";
-import { transport } from "./transport";
+import { type Link, transport, useLink } from "./transport";
 import { sending } from "./unsent";
 import { type Waiting, useWaiting } from "./waiting";
 
@@ -40,6 +40,7 @@ export interface Conversation {
   /** The answer that is being made, once there is something of it. */
   liveId: string | null;
   waiting: Waiting[];
+  link: Link;
   versions: Record<string, string[]>;
   /** How answers ended that were cut short. */
   endings: ReadonlyMap<string, string>;
@@ -91,6 +92,7 @@ export function useConversation(chatId: string, initial: ChatState<Message>): Co
   const { send: sendAction } = useActions<Message, Action>({ transport, chat });
   const { branches, switchTo } = useBranches<Message>({ transport, chat });
   const endings = useEndings(chatId);
+  const link = useLink(chatId);
 
   const busy = chat.status === "submitted" || chat.status === "streaming";
   const now = useRef({ chat, busy, canSend });
@@ -140,10 +142,11 @@ export function useConversation(chatId: string, initial: ChatState<Message>): Co
   return {
     messages: chat.messages,
     busy,
-    free: !busy && canSend && stillWaiting.length === 0,
+    free: !busy && canSend && stillWaiting.length === 0 && link !== "closed",
     elsewhere: !canSend,
     liveId: busy && last?.role === "assistant" ? last.id : null,
     waiting: stillWaiting,
+    link,
     versions: branches,
     endings,
     problem: failure !== null ? { text: failure, retry: false } : chat.error ? { text: explain(chat.error), retry: true } : null,

@@ -44,7 +44,8 @@ function hear(event: ClientEvent) {
 }
 
 function set(chatId: string, link: Link) {
-  if (links.get(chatId) === link) return;
+  const now = links.get(chatId);
+  if (now === link || now === "closed") return; // what is closed can still be read, and stays closed
   links.set(chatId, link);
   for (const listener of listeners) listener();
 }
