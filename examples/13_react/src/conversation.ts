@@ -95,6 +95,7 @@ export function useConversation(chatId: string, initial: ChatState<Message>): Co
   const link = useLink(chatId);
 
   const busy = chat.status === "submitted" || chat.status === "streaming";
+  const again = useRef(false); // whether another answer was asked for last, and nothing was said
   const now = useRef({ chat, busy, canSend });
   now.current = { chat, busy, canSend };
 
@@ -102,6 +103,7 @@ export function useConversation(chatId: string, initial: ChatState<Message>): Co
     /** Do something that may be refused; the person is told, and what was told before is over. */
     const attempt = (doing: () => Promise<unknown>) => {
       setFailure(null);
+      again.current = false;
       doing().catch((error: Error) => setFailure(explain(error)));
     };
     return {
@@ -118,7 +120,10 @@ export function useConversation(chatId: string, initial: ChatState<Message>): Co
         if (now.current.busy) attempt(() => now.current.chat.stop());
       },
       edit: (messageId, text) => attempt(() => now.current.chat.sendMessage({ text, messageId })),
-      regenerate: (messageId) => attempt(() => now.current.chat.regenerate(messageId ? { messageId } : {})),
+      regenerate: (messageId) => {
+        attempt(() => now.current.chat.regenerate(messageId ? { messageId } : {}));
+        again.current = true;
+      },
       undo: () => attempt(() => sendAction({ type: "undo" })),
       rollback: (messageId) => attempt(() => sendAction({ type: "rollback", messageId })),
       switchTo: (name) => attempt(() => switchTo(name)),
@@ -131,7 +136,9 @@ export function useConversation(chatId: string, initial: ChatState<Message>): Co
       retry: () => {
         const { error, regenerate, sendMessage } = now.current.chat;
         // What never reached the server is sent again as it is; what failed there is answered anew.
-        attempt(() => (ChatrtError.isInstance(error) ? sendMessage() : regenerate()));
+        const unsent = ChatrtError.isInstance(error) && !again.current;
+        attempt(() => (unsent ? sendMessage() : regenerate()));
+        again.current = !unsent;
       },
     };
   }, [chatId, say, takeBack, change, sendAction, switchTo]);
