@@ -114,8 +114,8 @@ async def test_a_chat_falls_asleep_and_awakes():
 
 
 async def test_a_chat_is_renamed_listed_and_copied(elsewhere):
-    """The tour's clerk finds its chat by its title, and has it in another store too."""
-    names = await agent_of("clerk")
+    """The tour's scribbler finds its chat by its title, and has it in another store too."""
+    names = await agent_of("scribbler")
     assert names["copy"].row.metadata == {"title": "Groceries"}
 
 

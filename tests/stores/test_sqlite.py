@@ -233,8 +233,7 @@ async def test_older_schema(filled):
 
 async def test_files_come_with_the_third_version(filled):
     """A file of the second version takes attachments when it was opened, and deletes them with their session."""
-    tables = ("DROP TRIGGER sessions_deleted_with_files", "DROP TABLE attachment_pieces", "DROP TABLE attachments")
-    change(filled, *tables, "PRAGMA user_version = 2")
+    grow_old(filled, 2)
 
     store = await opened(filled)
     try:
