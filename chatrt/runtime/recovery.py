@@ -17,7 +17,6 @@ from typing import Any, Literal, cast
 from chatrt.codec import loads
 from chatrt.errors import UsageError
 from chatrt.events import PendingToolCall, RecoveryBootEvent, RecoveryPlan
-from chatrt.message_tree import HistoryCheckpoint
 from chatrt.runtime.arrivals import is_from_user
 from chatrt.runtime.calling import call
 from chatrt.runtime.context import RunContext
@@ -114,47 +113,39 @@ async def find_unfinished_turn(store: Store, key: SessionKey, settled_seq: int) 
     return turn
 
 
-@dataclass(frozen=True, slots=True)
-class TakenUp:
-    """A turn that is where the dead run left it.
-
-    Attributes:
-        settled: The history without it.
-        before: The moment of the history before its input was merged.
-        plan: What the application plans; None if it has no plan.
-    """
-
-    settled: list[UIMessage]
-    before: HistoryCheckpoint
-    plan: RecoveryPlan | None
-
-
-async def take_up_unfinished_turn(work: TurnWork, turn: UnfinishedTurn) -> TakenUp:
+async def take_up_unfinished_turn(work: TurnWork, turn: UnfinishedTurn) -> RecoveryPlan | None:
     """Bring the work to where the dead run came to, and ask the application what is to become of it.
 
     Args:
         work: Serves the input; the front of what waits lies behind that.
         turn: What is left of it.
+
+    Returns:
+        What the application plans; None if it has no plan.
     """
     context = work.context
     settled, before = context.history.all(), context.history.checkpoint()
     _take_injected(work, turn.injected_ids)
     await work.resume(turn.message_id, turn.base, turn.chunks, announced=turn.is_announced)
-    plan: RecoveryPlan | None = None
-    if context.agent.hooks.on_recovery_boot is not None and context.agent.hooks.hydrate_messages is None:
-        plan = await _ask_for_plan(work, settled)
-    return TakenUp(settled, before, plan)
+    if context.agent.hooks.on_recovery_boot is None or context.agent.hooks.hydrate_messages is not None:
+        return None
+    plan = await _ask_for_plan(work, settled)
+    if plan is not None and plan.messages is not None:
+        came_in = [message for message in context.history.all() if message not in settled]
+        if not any(message in plan.messages for message in came_in):
+            context.history.restore(before)  # what is forgotten leaves no branch
+    return plan
 
 
-async def close_unfinished_turn(work: TurnWork, record: Record, taken: TakenUp) -> None:
+async def close_unfinished_turn(work: TurnWork, record: Record, plan: RecoveryPlan) -> None:
     """Settle the input of an interrupted turn with the answer it had so far, or as the application plans.
 
     Args:
-        work: Serves the input.
+        work: Serves the input; taken up to where the dead run came to.
         record: The input.
-        taken: The turn where the dead run left it.
+        plan: What to do.
     """
-    context, plan = work.context, taken.plan or RecoveryPlan()
+    context = work.context
     again = plan.turns is not None and any(m["id"] == _message_id(record) for m in plan.turns)
     _put_back_lost(context, [] if again else plan.messages)
     if plan.turns is not None:
@@ -164,8 +155,6 @@ async def close_unfinished_turn(work: TurnWork, record: Record, taken: TakenUp) 
         context.arrivals.put_back([record])
     if plan.messages is not None:
         work.keeps_answer = False
-        if not any(message in plan.messages for message in context.history.all() if message not in taken.settled):
-            context.history.restore(taken.before)  # nothing came in then: no branch is left of it
         context.history.set(plan.messages)
     await finish(work, Interrupted(), will_retry=again)
     if plan.before_turns is not None:

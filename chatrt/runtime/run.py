@@ -14,6 +14,7 @@ from typing import Any
 
 from chatrt.codec import dumps
 from chatrt.errors import StaleEpochError, StoreError
+from chatrt.events import RecoveryPlan
 from chatrt.ids import Ids
 from chatrt.run_control import enter_run
 from chatrt.run_values import enter_values
@@ -154,13 +155,13 @@ class Run:
         except Exception:
             logger.exception("on_boot failed in chat %s", self._context.chat_id)
         self._arrivals.settle_writes(lambda write: is_shown(write, unfinished.chunks))
-        taken = await take_up_unfinished_turn(work, unfinished)
-        if taken.plan is None and work.can_go_on:
+        plan = await take_up_unfinished_turn(work, unfinished)
+        if plan is None and work.can_go_on:
             logger.info("chat %s: going on with the turn of input %d", self._context.chat_id, record.seq)
             await self._serve_input(record, work)
             return
         logger.info("chat %s: closing the turn of input %d", self._context.chat_id, record.seq)
-        await close_unfinished_turn(work, record, taken)
+        await close_unfinished_turn(work, record, plan or RecoveryPlan())
         self._lifecycle.served(work)
         self._arrivals.end()
         self._live.nothing_at_hand()
