@@ -8,6 +8,7 @@ import pytest
 
 from chatrt.errors import UsageError
 from chatrt.stores import MemoryStore, SessionKey, SQLiteStore, open_store
+from chatrt.stores.postgres import PostgresStore
 
 
 def test_memory():
@@ -53,7 +54,7 @@ def test_working_directory_may_change(tmp_path, monkeypatch):
     [
         "",
         "chat.db",
-        "postgres://host/db",
+        "mysql://host/db",
         "memory:",
         "memory://x",
         "sqlite:",
@@ -80,3 +81,9 @@ async def test_unusual_file_names(tmp_path, name):
 
     assert found is not None
     assert (tmp_path / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize("url", ["postgresql://ada:secret@db.example.com:5433/chats", "postgres://db/chats"])
+def test_postgres(url):
+    """A PostgreSQL database is named by its usual URL; nothing is connected yet."""
+    assert isinstance(open_store(url), PostgresStore)
