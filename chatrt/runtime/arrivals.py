@@ -43,6 +43,7 @@ class Arrivals:
         in_cursor: The last settled input.
         arrived: Set when there is something to look at.
         on_received: Told of each message that arrives while work is at hand.
+        on_end_run: Told that a client wants the run to end.
 
     Attributes:
         queue: The inputs that wait, oldest first.
@@ -59,6 +60,7 @@ class Arrivals:
         in_cursor: int,
         arrived: asyncio.Event,
         on_received: Callable[[Record], None],
+        on_end_run: Callable[[], None],
     ) -> None:
         self.queue: deque[Record] = deque()
         self.read_cursor = in_cursor
@@ -67,6 +69,7 @@ class Arrivals:
         self._live = live
         self._state = state
         self._on_received = on_received
+        self._on_end_run = on_end_run
         self.settled = in_cursor
         self._at_hand: Stoppable | None = None
         self._at_hand_seq = 0
@@ -107,6 +110,8 @@ class Arrivals:
             case "write":
                 if not self._write(record):
                     self.queue.append(record)
+            case "end-run":
+                self._on_end_run()
             case "head-chunks" | "handover" | "handover-skip":
                 self._relay(record)
             case kind if kind in get_args(Trigger):

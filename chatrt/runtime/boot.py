@@ -95,7 +95,12 @@ async def boot(
         continuation=state.runs > (1 if resumed else 0),
         forget_changes=_reloads_history(live),
         arrivals=Arrivals(
-            live, state, in_cursor=snapshot.in_cursor, arrived=signals.arrived, on_received=signals.on_received
+            live,
+            state,
+            in_cursor=snapshot.in_cursor,
+            arrived=signals.arrived,
+            on_received=signals.on_received,
+            on_end_run=control.end_run,
         ),
         loop=_custom_loop(live, control, flusher),
         on_turn_start=signals.on_turn_start,

@@ -284,6 +284,9 @@ async def settle(context: RunContext, body: dict[str, Any]) -> int:
     starts = [*context.state.turn_starts, context.settled_seq + 1][-2:]
     context.state.turn_starts = starts
     trim_to = starts[0] - 1 if len(starts) == 2 else 0
+    settled_up_to = context.arrivals.settled_up_to  # what `commit` makes the cursor: nothing is awaited in between
+    if settled_up_to > body["inSeq"]:
+        body = {**body, "inCursor": settled_up_to}
     records = [NewRecord("turn-complete", dumps(body))]
     for record in context.injected:
         told = {"inSeq": record.seq, "trigger": "message", "status": "injected", "messageId": body.get("messageId")}

@@ -179,6 +179,10 @@ class Inbox:
             body["reason"] = reason
         return await self._append("stop", body, None, part_id)
 
+    async def end_run(self, *, part_id: str | None = None) -> Appended:
+        """Ask for the run to end once nothing waits: the next input starts another one. The session stays open."""
+        return await self._append("end-run", {}, None, part_id)
+
     async def write(self, chunks: Sequence[UIMessageChunk | dict[str, Any]], *, part_id: str | None = None) -> Appended:
         """Put data chunks into the answer that runs, or into the last one; see `chatrt.runtime.writes`.
 

@@ -133,7 +133,11 @@ class Lifecycle:
             Whether the durable state has changed.
         """
         if not self._begun:
-            return False
+            # Nothing was served here, but what was suspended before may have been asked to end.
+            was_suspended = self._context.state.suspended is not None
+            if self._control.ending:
+                self._context.state.suspended = None
+            return was_suspended and self._control.ending
         context, state = self._context, self._context.state
         if self._ends or closed:
             return False

@@ -5,6 +5,8 @@ Rules of this file, whatever the application writes:
 * A turn shows one `start`, with the message id that the server chose, and one `finish`, at its very end.
 * `start` waits for the first chunk with something to see, so a turn that fails early leaves no empty message.
 * An `error` in a stream is kept back: clients read nothing after it, so it is sent last (D17).
+* What continues a message stands in a step of its own, also where the application's stream does not say so: clients
+  look at the last step to see whether its calls are answered.
 * Where approved calls are about to run, `start` goes first: it is the record that they may have started.
 * What contradicts the chunks before it raises and is not sent.
 * Nothing is written behind the end, and nothing by an answer that was told to end and went on.
@@ -66,6 +68,22 @@ STEP_CHUNKS = frozenset(
 )
 """What one call of a model says. Outputs are those of tools that the provider runs."""
 
+_STEP_OPENERS = frozenset(
+    {
+        "text-start",
+        "reasoning-start",
+        "reasoning-file",
+        "file",
+        "source-url",
+        "source-document",
+        "custom",
+        "tool-input-start",
+        "tool-input-available",
+        "tool-input-error",
+    }
+)
+"""What a model says in a step of its own. Outputs and denials belong to calls of an earlier one."""
+
 _HELD = frozenset({"start", "finish", "error", "abort", "start-step"})
 
 _in_answer: ContextVar[bool] = ContextVar("chatrt_in_answer", default=False)
@@ -116,6 +134,7 @@ class Response:
         self._started = False
         self._stream_started = False
         self._step_waits = False
+        self._needs_step = base is not None
         self._start_metadata: dict[str, Any] = {}
         self._finish: dict[str, Any] | None = None
         self._sealed = False
@@ -167,8 +186,10 @@ class Response:
         if not self._started:
             self._show_start()
         if self._step_waits:
-            self._step_waits = False
+            self._step_waits = self._needs_step = False
             self._put({"type": "start-step"})
+        elif self._needs_step:
+            self._begin_step(chunk["type"])
         self._put(chunk)
 
     @property
@@ -328,6 +349,11 @@ class Response:
                 return True
             case _:
                 return False
+
+    def _begin_step(self, kind: str) -> None:
+        if kind in _STEP_OPENERS:
+            self._put({"type": "start-step"})
+        self._needs_step = kind != "start-step" and kind not in _STEP_OPENERS
 
     def _show_start(self) -> None:
         self._started = True

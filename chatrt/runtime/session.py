@@ -24,7 +24,9 @@ from chatrt.ui import UIMessage
 
 Status = Literal["idle", "running", "closed"]
 
-UNANSWERED = frozenset({"stop", "close", "edit", "withdraw", "preload", "head-chunks", "handover", "handover-skip"})
+UNANSWERED = frozenset(
+    {"stop", "close", "edit", "withdraw", "preload", "end-run", "head-chunks", "handover", "handover-skip"}
+)
 """Inputs that may be settled without a record on `.out`; what a preload writes begins with a `turn-start`."""
 
 

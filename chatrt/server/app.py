@@ -33,6 +33,7 @@ from chatrt.server.native import NativeEndpoints
 from chatrt.server.paths import SegmentPaths
 from chatrt.server.service import Service, StartOnFirstRequest
 from chatrt.server.streams import OpenStreams
+from chatrt.server.trigger import ALLOWED_HEADERS, EXPOSED_HEADERS, TriggerEndpoints
 from chatrt.server.webhooks import Webhook, WebhookEndpoints
 from chatrt.stores.base import Store
 
@@ -107,6 +108,7 @@ def create_app(
         AISDKEndpoints(service),
         AGUIEndpoints(service),
         NativeEndpoints(service),
+        TriggerEndpoints(service, debug=debug),
         AttachmentEndpoints(service, links),
         WebhookEndpoints(service, webhooks, clock),
     )
@@ -142,6 +144,7 @@ def _middleware(service: Service, ids: Ids, cors_origins: Sequence[str], *, debu
                 "range",
                 FILENAME_HEADER,
                 VERSION_HEADER,
+                *ALLOWED_HEADERS,
             ],
             expose_headers=[
                 "content-disposition",
@@ -152,6 +155,7 @@ def _middleware(service: Service, ids: Ids, cors_origins: Sequence[str], *, debu
                 "x-vercel-ai-ui-message-stream",
                 CHAT_ID_HEADER,
                 TOKEN_HEADER,
+                *EXPOSED_HEADERS,
             ],
         ),
         Middleware(ErrorBoundary, ids=ids, debug=debug),

@@ -10,7 +10,7 @@ import hmac
 import ipaddress
 import logging
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
@@ -120,6 +120,11 @@ class Authority:
         """Whether there is a key to sign tokens with."""
         return self._secret is not None
 
+    @property
+    def secret(self) -> bytes:
+        """The secret key, for what its holder signs himself; empty if there is none."""
+        return self._secret or b""
+
     def mint(
         self,
         chat_id: str,
@@ -165,8 +170,12 @@ class Authority:
         token = jwt.encode(claims, self._signing_key, algorithm=ALGORITHM)  # pyright: ignore[reportUnknownMemberType]
         return SessionToken(token=token, expires_at=now + ttl)
 
-    def identify(self, connection: HTTPConnection) -> Principal:
+    def identify(self, connection: HTTPConnection, *, verify: Callable[[str], Principal] | None = None) -> Principal:
         """Return who asks.
+
+        Args:
+            connection: The request.
+            verify: Reads what is not the secret key, in place of `verify`.
 
         Raises:
             UnauthorizedError: If there are no credentials and they are needed.
@@ -184,7 +193,7 @@ class Authority:
         credentials = credentials.strip()
         if hmac.compare_digest(hashlib.sha256(credentials.encode()).digest(), hashlib.sha256(self._secret).digest()):
             return OPEN
-        return self.verify(credentials)
+        return (verify or self.verify)(credentials)
 
     def verify(self, token: str) -> Principal:
         """Return whom a session token stands for.

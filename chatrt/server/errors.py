@@ -92,6 +92,18 @@ def error_response(error: Exception, ids: Ids, *, debug: bool = False) -> Respon
         ids: Makes the id that stands in both.
         debug: Add the exception's text under `detail`; for development only.
     """
+    known, body = describe(error, ids, debug=debug)
+    return json_response({"error": body}, status=known.status, headers=dict(error_headers(known)))
+
+
+def describe(error: Exception, ids: Ids, *, debug: bool = False) -> tuple[ChatrtError, dict[str, str]]:
+    """Tell a failure to the log; returns it as an error of ours, and what a client may know of it.
+
+    Args:
+        error: What was raised.
+        ids: As in `error_response`.
+        debug: The same.
+    """
     error_id = ids.new("err")
     known = error if isinstance(error, ChatrtError) else ChatrtError(str(error))
     body = {"code": known.code, "message": public_text(known), "id": error_id}
@@ -101,7 +113,7 @@ def error_response(error: Exception, ids: Ids, *, debug: bool = False) -> Respon
         logger.info("%s %s", error_id, known.code)
     if debug:
         body["detail"] = f"{type(error).__name__}: {error}"
-    return json_response({"error": body}, status=known.status, headers=dict(_headers(known)))
+    return known, body
 
 
 def public_text(error: ChatrtError) -> str:
@@ -124,7 +136,8 @@ def from_http_exception(error: HTTPException) -> Exception:
             return error
 
 
-def _headers(error: ChatrtError) -> Iterator[tuple[str, str]]:
+def error_headers(error: ChatrtError) -> Iterator[tuple[str, str]]:
+    """Yield the headers that say more about a failure."""
     if isinstance(error, InvalidTokenError):
         yield "www-authenticate", 'Bearer error="invalid_token"'
     elif isinstance(error, UnauthorizedError):

@@ -35,6 +35,7 @@ InKind = Literal[
     "handover",
     "handover-skip",
     "data",
+    "end-run",
 ]
 BUSY_KINDS: tuple[InKind, ...] = ("message", "regenerate", "action")
 """The kinds of `.in` records that make a session busy as long as they are unsettled."""

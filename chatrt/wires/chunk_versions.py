@@ -122,10 +122,18 @@ def chunk_frame(record: Record, major: Major) -> bytes:
 
 
 def _make_frame(body: bytes, major: Major) -> bytes:
+    trimmed = trim_body(body, major)
+    return b"" if trimmed is None else data_frame(trimmed)
+
+
+def trim_body(body: bytes, major: Major) -> bytes | None:
+    """Return an encoded chunk with what that version reads; None if it knows no such chunk."""
     # Nearly all chunks are `{type: text-delta, id, delta}` and nothing more, which every version reads. Twelve quotes
     # leave no room for another key; a delta with a quote of its own is decoded.
     if body.startswith(_TEXT_DELTA) and body.count(b'"') == _QUOTES:
-        return data_frame(body)
+        return body
     chunk: dict[str, Any] = orjson.loads(body)
     trimmed = trim_chunk(chunk, major)
-    return b"" if trimmed is None else data_frame(body if trimmed is chunk else codec.dumps(trimmed))
+    if trimmed is chunk:
+        return body
+    return None if trimmed is None else codec.dumps(trimmed)
