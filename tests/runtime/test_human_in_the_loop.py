@@ -85,6 +85,53 @@ async def test_the_answer_continues_the_same_message(house: House):
     assert [part["type"] for part in messages[-1]["parts"]] == ["step-start", "tool-ask_user", "step-start", "text"]
 
 
+async def test_what_continues_a_message_stands_in_a_step_of_its_own(house: House):
+    """Clients look for open calls in the last step: a bare text behind an output begins another one, once."""
+
+    async def asked():
+        yield {"type": "tool-input-available", "toolCallId": "c", "toolName": "ask_user", "input": {"question": "?"}}
+
+    def run(turn):
+        return asked() if turn.ui_messages[-1]["role"] == "user" else "thanks"
+
+    chat = await house.open(ChatAgent("a", run=run, tools=[ask_user]))
+    first = await chat.send("hi")
+    turn = await chat.answer(output("c", "because"), message_id=first.start["messageId"])
+
+    assert turn.types == ["start", "start-step", "text-start", "text-delta", "text-end", "finish"]
+    parts = (await chat.messages())[-1]["parts"]
+    assert [part["type"] for part in parts] == ["tool-ask_user", "step-start", "text"]
+
+
+async def test_data_behind_an_output_begin_no_step(house: House):
+    """What hooks write into a continued message stays where it is; the words of the model begin the step."""
+
+    async def run(turn):
+        if turn.ui_messages[-1]["role"] == "user":
+            call = {"toolCallId": "c", "toolName": "ask_user", "input": {"question": "?"}}
+            yield {"type": "tool-input-available", **call}
+            return
+        yield {"type": "data-note", "id": "n", "data": 1}
+        yield {"type": "start-step"}
+        yield {"type": "reasoning-start", "id": "r"}
+        yield {"type": "reasoning-end", "id": "r"}
+        yield {"type": "finish-step"}
+
+    chat = await house.open(ChatAgent("a", run=run, tools=[ask_user]))
+    first = await chat.send("hi")
+    turn = await chat.answer(output("c", "because"), message_id=first.start["messageId"])
+
+    assert turn.types == [
+        "start",
+        "data-note",
+        "start-step",
+        "reasoning-start",
+        "reasoning-end",
+        "finish-step",
+        "finish",
+    ]
+
+
 async def test_the_model_sees_the_answer(house: House):
     """The next prompt has the call and the client's result."""
     agent = asking(call(tool_call("ask_user", {"question": "Why?"})), "thanks")

@@ -361,6 +361,53 @@ async def test_end_run_ends_after_what_waits(house: House, gate: Gate):
     assert (runs[0] == runs[1], runs[1] == runs[2], told) == (True, False, [])
 
 
+async def test_a_client_may_end_the_run(house: House, gate: Gate):
+    """What it asks for comes behind what waits, writes nothing, and the next message starts another run."""
+    runs: list[str] = []
+
+    async def run(turn):
+        runs.append(turn.run_id)
+        await gate.wait()
+        return "ok"
+
+    told: list[str] = []
+    agent = ChatAgent("a", run=run)
+    agent.on_chat_suspend(lambda e: told.append("suspend"))
+    chat = await house.open(agent)
+    first = await chat.inbox.send_message(user("a"))
+    await gate.reached.wait()
+    await chat.inbox.end_run()
+    second = await chat.inbox.send_message(user("b"))
+    await chat.until_read(second)
+    gate.opened.set()
+    await chat.settled(first)
+    await chat.settled(second)
+    while chat.sessions.active_runs:
+        await asyncio.sleep(0)
+    position = await chat.session.position()
+    written_behind = chat.session.outbox.last_seq - position.cursor
+    await chat.send("c")
+
+    assert (runs[0] == runs[1], runs[1] == runs[2], told) == (True, False, [])
+    assert (position.in_cursor, position.status, written_behind) == (3, "idle", 0)
+
+
+async def test_a_suspended_run_that_is_ended_does_not_come_back(house: House):
+    """Asked to end while it is out of memory, it is not resumed; the next message starts another one."""
+    told: list[Any] = []
+    chat, clock = await opened(house, logged(told))
+    await chat.send("a")
+    await idle(chat, clock, 3600)
+    await chat.inbox.end_run()
+    while chat.sessions.active_runs or (await chat.session.position()).in_cursor < 2:
+        await asyncio.sleep(0)
+    await chat.send("b")
+
+    first, second = (entry[1] for entry in told if entry[0] == "run")
+    assert first != second
+    assert "resume" not in names(told)
+
+
 # --- hand-over
 
 

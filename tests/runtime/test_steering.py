@@ -61,6 +61,32 @@ async def test_a_message_is_injected_before_the_next_step(house: House, gate: Ga
     assert injected.complete["messageId"] == done.complete["messageId"]
 
 
+async def test_the_end_of_a_turn_says_what_was_settled_with_it(house: House, gate: Gate):
+    """`inCursor` is the last input that is settled when a turn ends, where that is not the turn's own."""
+    chat = await house.open(stepping(gate, two_steps(), when_busy="steer"))
+    first, second = await sent_while_busy(chat, gate, "hurry")
+    done, injected = await chat.settled(first), await chat.settled(second)
+    later = await chat.send("more")
+
+    assert (done.complete["inSeq"], done.complete["inCursor"]) == (1, 2)
+    assert "inCursor" not in injected.complete
+    assert "inCursor" not in later.complete
+
+
+async def test_the_end_of_a_turn_does_not_settle_what_waits(house: House, gate: Gate):
+    """A stop behind a message that waits is settled with that one."""
+    chat = await house.open(stepping(gate, two_steps()))
+    first = await chat.inbox.send_message(user("go"))
+    await gate.reached.wait()
+    second = await chat.inbox.send_message(user("and then"))
+    stop = await chat.inbox.stop()
+    await chat.until_read(stop)
+    gate.opened.set()
+
+    assert "inCursor" not in (await chat.settled(first)).complete
+    assert (await chat.settled(second)).complete["inCursor"] == stop.seq
+
+
 async def test_an_injected_message_stays_in_the_history(house: House, gate: Gate):
     """An injected message is kept in the answer and stands at its place in later prompts, also of other runs (D6)."""
     model = two_steps("again")
