@@ -31,9 +31,12 @@ CLIENTS = {
     "stock 5": ["node", "run.mjs", "stock", "5"],
     "stock 6": ["node", "run.mjs", "stock", "6"],
     "stock 7": ["node", "run.mjs", "stock", "7"],
+    "Trigger.dev, ai 5": ["node", "run.mjs", "trigger", "5"],
+    "Trigger.dev, ai 6": ["node", "run.mjs", "trigger", "6"],
+    "Trigger.dev, ai 7": ["node", "run.mjs", "trigger", "7"],
     "AgentChat (Python)": [sys.executable, "-m", "tests.e2e.matrix.agent_chat"],
 }
-WITHOUT_APPROVALS = {"stock 5"}
+WITHOUT_APPROVALS = {"stock 5", "Trigger.dev, ai 5"}
 
 CELLS = [
     pytest.param(client, scenario, id=f"{client}-{scenario}")
