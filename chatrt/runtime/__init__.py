@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chatrt.runtime.inbox import Inbox
 from chatrt.runtime.manager import SessionManager
-from chatrt.runtime.outbox import Outbox
+from chatrt.runtime.outbox import Outbox, Pulse
 from chatrt.runtime.session import UNANSWERED, Position, RunningTurn, Session, SessionState
 from chatrt.runtime.session_writer import SessionWriter, session_writer
 
@@ -13,6 +13,7 @@ __all__ = [
     "Inbox",
     "Outbox",
     "Position",
+    "Pulse",
     "RunningTurn",
     "Session",
     "SessionManager",

@@ -32,6 +32,29 @@ PENDING_BYTES = 1024 * 1024
 """What may wait for the store before the writer has to wait too."""
 
 
+class Pulse:
+    """Wakes one live reader although nothing was appended: it is handed an empty batch, once for all rings."""
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._waiting: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        """Wake the reader, now or when it waits next."""
+        self._rung = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def watch(self, waiting: asyncio.Future[None]) -> None:
+        """Say what the reader waits for."""
+        self._waiting = waiting
+
+    def take(self) -> bool:
+        """Tell whether it was rung since this was asked last."""
+        rung, self._rung = self._rung, False
+        return rung
+
+
 class Outbox:
     """The readable side of `.out`."""
 
@@ -73,17 +96,21 @@ class Outbox:
 
         return detach
 
-    async def read(self, after: int = 0, *, live: bool = True, watches: bool = False) -> AsyncIterator[list[Record]]:
+    async def read(
+        self, after: int = 0, *, live: bool = True, watches: bool = False, pulse: Pulse | None = None
+    ) -> AsyncIterator[list[Record]]:
         """Yield the records after the cursor `after` in batches: in order, without a gap or a repeat.
 
         Args:
             after: The last sequence number the reader has.
             live: Go on with what is appended later; otherwise end with the newest record.
             watches: Nobody is told what is read: it only looks out for something.
+            pulse: Wakes the reader while it waits.
 
         Yields:
-            Non-empty batches. When records after the cursor are no longer kept, the first record has kind `gap` (D13),
-            the seq before the oldest kept one, and a body `{"after", "firstSeq"}`.
+            Batches, none of them empty but those for which the pulse was rung. When records after the cursor are no
+            longer kept, the first record has kind `gap` (D13), the seq before the oldest kept one, and a body
+            `{"after", "firstSeq"}`.
 
         Raises:
             CursorAheadError: If the log is shorter than the cursor says.
@@ -107,15 +134,22 @@ class Outbox:
                     continue
                 if not live or self._ended:
                     return
+                if pulse is not None and pulse.take():
+                    yield []
+                    continue
                 # Nothing was awaited since the look at `_last_seq`, so no record can slip through here. One future for
                 # each reader: a cancelled task cancels what it awaits, and that must not be shared.
                 future: asyncio.Future[None] = create_future()
                 waiting.add(future)
+                if pulse is not None:
+                    pulse.watch(future)
                 try:
                     await future
                 except BaseException:
                     waiting.discard(future)
                     raise
+                if pulse is not None:
+                    waiting.discard(future)  # it may have been the pulse
         finally:
             self._watchers -= live and watches
             if live:

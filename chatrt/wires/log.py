@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import cast
 
-from chatrt.runtime import UNANSWERED, Position, Session
+from chatrt.runtime import UNANSWERED, Position, Pulse, Session
 from chatrt.stores.base import Appended, Record, Store
 
 LOST_READER = "nobody was reading any more"
@@ -14,10 +14,10 @@ LOST_READER = "nobody was reading any more"
 
 
 def reading(
-    session: Session, after: int, *, live: bool = True
+    session: Session, after: int, *, live: bool = True, pulse: Pulse | None = None
 ) -> AbstractAsyncContextManager[AsyncIterator[list[Record]]]:
     """Read `.out` from a cursor on; the reader is detached when the context ends, however it ends."""
-    return aclosing(cast("AsyncGenerator[list[Record]]", session.outbox.read(after, live=live)))
+    return aclosing(cast("AsyncGenerator[list[Record]]", session.outbox.read(after, live=live, pulse=pulse)))
 
 
 async def look_up_tail(session: Session, after: int) -> int:

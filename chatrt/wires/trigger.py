@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import orjson
 
 from chatrt.clock import Clock
 from chatrt.errors import CursorAheadError
-from chatrt.runtime import Session
-from chatrt.stores.base import Record, Store
+from chatrt.runtime import Pulse, Session
+from chatrt.stores.base import Store
 from chatrt.wires.chunk_versions import Major
 from chatrt.wires.frames import DONE
 from chatrt.wires.log import is_busy, look_up_tail, reading
@@ -25,6 +24,9 @@ from chatrt.wires.trigger_records import Translator, control_record, events
 
 KEEP_ALIVE_SECONDS = 25.0
 """Clients give a stream up after 60 seconds without a record."""
+
+MIN_PAUSE_SECONDS = 0.05
+"""The least time between two looks, also when the reader is slow to take what it was woken for."""
 
 DEFAULT_WINDOW = 60
 MAX_WINDOW = 600
@@ -93,15 +95,15 @@ async def read_window(
         major: What the reader knows of chunks.
         clock: Tells the time.
     """
-    translator = Translator(major, after)
+    translator, pulse = Translator(major, after), Pulse()
     heard = told = clock.now()
+    rings = asyncio.create_task(_ring(pulse, clock, lambda: min(heard + window, told + KEEP_ALIVE_SECONDS)))
     ended = True
-    async with reading(session, after) as batches:
-        looks = _looks(batches, clock, lambda: min(heard + window, told + KEEP_ALIVE_SECONDS) - clock.now())
-        async with aclosing(cast("AsyncGenerator[list[Record] | None]", looks)):
-            async for batch in looks:
+    try:
+        async with reading(session, after, pulse=pulse) as batches:
+            async for batch in batches:
                 now = clock.now()
-                if batch is not None:
+                if batch:
                     heard = now
                     records = translator.feed(batch)
                 elif now - heard >= window:
@@ -114,39 +116,19 @@ async def read_window(
                 for data in events(records, session.outbox.last_seq, _millis(clock)):
                     told = now
                     yield data
+    finally:
+        rings.cancel()
+        await asyncio.gather(rings, return_exceptions=True)
     for data in _end(session, translator, clock) if ended else (DONE,):
         yield data
 
 
-async def _looks(
-    batches: AsyncIterator[list[Record]], clock: Clock, pause: Callable[[], float]
-) -> AsyncIterator[list[Record] | None]:
-    """Yield the batches, and None when `pause()` seconds have passed; a timer is made anew only when it has rung."""
-    arrival: asyncio.Task[list[Record] | None] | None = None
-    timer: asyncio.Task[None] | None = None
-    try:
-        while True:
-            arrival = arrival or asyncio.create_task(_next(batches))
-            timer = timer or asyncio.create_task(clock.sleep(max(pause(), 0.0)))
-            await asyncio.wait({arrival, timer}, return_when=asyncio.FIRST_COMPLETED)
-            if arrival.done():
-                batch = arrival.result()
-                if batch is None:
-                    return
-                arrival = None
-                yield batch
-            else:
-                timer = None
-                yield None
-    finally:
-        tasks = [task for task in (arrival, timer) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _next(batches: AsyncIterator[list[Record]]) -> list[Record] | None:
-    return await anext(batches, None)
+async def _ring(pulse: Pulse, clock: Clock, due: Callable[[], float]) -> None:
+    """Wake the reader whenever something may be due; what comes in meanwhile only moves that time."""
+    while True:
+        await clock.sleep(max(due() - clock.now(), MIN_PAUSE_SECONDS))
+        if clock.now() >= due():
+            pulse.ring()
 
 
 def _end(session: Session, translator: Translator, clock: Clock) -> list[bytes]:

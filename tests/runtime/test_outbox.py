@@ -11,7 +11,7 @@ from chatrt.agent import ChatAgent
 from chatrt.clock import ManualClock
 from chatrt.errors import CursorAheadError, StaleEpochError, StoreError, StoreUnavailableError
 from chatrt.runtime.flusher import Flusher
-from chatrt.runtime.outbox import Outbox, OutboxWriter
+from chatrt.runtime.outbox import Outbox, OutboxWriter, Pulse
 from chatrt.stores import Commit, NewRecord, SessionKey
 from chatrt.stores.memory import MemoryStore
 from tests.runtime.driver import Gate, House, user
@@ -273,3 +273,24 @@ async def test_a_store_that_breaks_ends_the_run_as_one_that_fails():
         await asyncio.wait_for(bench.writer.flush(), 5)
 
     assert [type(failure) for failure in bench.failures] == [StoreError]
+
+
+async def test_a_pulse_wakes_a_reader(house: House):
+    """A reader that waits is handed an empty batch when its pulse is rung, once for all rings, and reads on."""
+    chat = await house.open(ChatAgent("a", run=lambda turn: "ok"))
+    pulse = Pulse()
+    batches = chat.session.outbox.read(0, pulse=pulse)
+    waiting = asyncio.ensure_future(anext(batches))
+    while not chat.session.outbox.readers:
+        await asyncio.sleep(0)
+    for _ in range(2):
+        pulse.ring()
+    assert await waiting == []
+    await chat.send("hi")
+    read: list[str] = []
+    while "turn-complete" not in read:
+        read += [record.kind for record in await anext(batches)]
+    assert read[0] == "turn-start"
+    pulse.ring()
+    assert await anext(batches) == []
+    await batches.aclose()
