@@ -18,7 +18,7 @@ KEY = "the secret key of the e2e tests"
 SERVER_KEY = "tr_dev_sk_0123456789abcdefABCDEFGH"
 """A key that the SDK has tokens signed for by the server."""
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("trigger")]
 
 ONE = [
     "turns",
