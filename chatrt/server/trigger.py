@@ -19,7 +19,7 @@ from chatrt.server.limits import check_chat_id
 from chatrt.server.service import Service
 from chatrt.server.streams import HEADERS
 from chatrt.server.trigger_ids import chat_id_of, run_id
-from chatrt.server.trigger_sessions import list_page, metadata_of, to_item
+from chatrt.server.trigger_sessions import list_page, metadata_of, to_item, to_patch
 from chatrt.server.trigger_tokens import CLAIMS, OPEN_TOKEN, TriggerTokens
 from chatrt.wires.chunk_versions import parse_major
 from chatrt.wires.native import parse_part_id
@@ -66,6 +66,7 @@ class TriggerEndpoints:
             self._route("/api/v1/sessions", self.start, "POST"),
             self._route("/api/v1/sessions", self.index, "GET"),
             self._route(session, self.retrieve, "GET"),
+            self._route(session, self.update, "PATCH"),
             self._route(f"{session}/close", self.close, "POST"),
             self._route(f"{session}/transcript", self.transcript, "GET"),
             self._route(f"{session}/snapshot-url", self.snapshot_url, "GET"),
@@ -143,6 +144,13 @@ class TriggerEndpoints:
         session = await self._session_of_server(request)
         return await self._item(session)
 
+    async def update(self, request: Request) -> Response:
+        """Change the metadata and the tags of a session."""
+        session = await self._session_of_server(request)
+        body = _object(await self._service.read_body(request))
+        await session.update_metadata(to_patch(await session.read_row(), body))
+        return await self._item(session)
+
     async def close(self, request: Request) -> Response:
         """Close a session for good, and stop what runs."""
         session = await self._session_of_server(request)
@@ -155,8 +163,7 @@ class TriggerEndpoints:
 
     async def _item(self, session: Session) -> Response:
         # From the store: what is kept in memory does not know when the session was last used.
-        row = await self._service.sessions.store.find_session(session.key)
-        return json_response(to_item(row or session.row))
+        return json_response(to_item(await session.read_row()))
 
     async def _stop_and_close(self, session: Session, reason: str | None) -> None:
         running = session.running

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from chatrt.errors import InvalidInputError
 from chatrt.runtime import SessionManager
 from chatrt.server.limits import MAX_CHAT_ID
 from chatrt.server.trigger_ids import chat_id_of, run_id, session_id
 from chatrt.stores.base import SessionRow
-from chatrt.wires.trigger_input import StartRequest
+from chatrt.wires.trigger_input import StartRequest, parse_tags
 
 KEPT = "$trigger"
 """The key of a session's metadata that holds its type and its tags, where a client gave any."""
@@ -31,8 +31,43 @@ def metadata_of(start: StartRequest) -> dict[str, Any]:
         kept["type"] = start.type
     if start.tags:
         kept["tags"] = start.tags
-    metadata = {key: value for key, value in start.metadata.items() if key != KEPT}
+    metadata = _shown(start.metadata)
     return {**metadata, KEPT: kept} if kept else metadata
+
+
+def to_patch(row: SessionRow, body: dict[str, Any]) -> dict[str, Any]:
+    """Return what `{metadata?, tags?, externalId?}` changes of a session's metadata, as a merge patch.
+
+    These clients mean by metadata all of them: what is not named goes.
+
+    Raises:
+        InvalidInputError: If it is not that, or would give the session another id.
+    """
+    patch: dict[str, Any] = {}
+    if body.get("externalId", row.key.chat_id) != row.key.chat_id:
+        raise InvalidInputError("a session keeps its id", path="/externalId")
+    if "metadata" in body:
+        wanted: Any = {} if body["metadata"] is None else body["metadata"]
+        if not isinstance(wanted, dict):
+            raise InvalidInputError("not an object", path="/metadata")
+        patch = _replacement(_shown(row.metadata), _shown(cast("dict[str, Any]", wanted)))
+    if "tags" in body:
+        patch[KEPT] = {"tags": parse_tags(body["tags"]) or None}
+    return patch
+
+
+def _shown(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key != KEPT}
+
+
+def _replacement(current: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return the merge patch that makes one object of another; keys that are null are gone."""
+    patch: dict[str, Any] = dict.fromkeys(current.keys() - wanted.keys())
+    for key, value in wanted.items():
+        known = current.get(key)
+        both = isinstance(known, dict) and isinstance(value, dict)
+        patch[key] = _replacement(cast("dict[str, Any]", known), cast("dict[str, Any]", value)) if both else value
+    return patch
 
 
 def to_item(row: SessionRow) -> dict[str, Any]:
@@ -45,7 +80,7 @@ def to_item(row: SessionRow) -> dict[str, Any]:
         "type": kept.get("type", DEFAULT_TYPE),
         "taskIdentifier": row.agent,
         "tags": kept.get("tags", []),
-        "metadata": {key: value for key, value in row.metadata.items() if key != KEPT},
+        "metadata": _shown(row.metadata),
         "currentRunId": None if closed else run_id(row.key.chat_id),
         "closedAt": iso(row.updated_at) if closed else None,
         "closedReason": row.closed_reason,

@@ -362,9 +362,9 @@ def test_close_ends_the_run_and_not_the_session(seen):
 
 @pytest.mark.scenario("sessions")
 def test_sessions_are_found_again(seen):
-    """By tag, by status, page by page, with what they were started with."""
+    """By tag, by status, page by page; their metadata can be changed."""
     assert (seen["listed"], seen["pages"], seen["more"], seen["open"]) == (3, [2, 1], False, 2)
-    assert (seen["metadata"], seen["tags"]) == ({"plan": "pro"}, 1)
+    assert (seen["metadata"], seen["tags"]) == ({"plan": "free"}, 1)
 
 
 @pytest.mark.scenario("handle")

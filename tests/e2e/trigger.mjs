@@ -580,7 +580,7 @@ const scenarios = {
     const second = await first.getNextPage();
     const open = [];
     for await (const item of sessions.list({ tag: `tag-${chatId}`, status: "ACTIVE" })) open.push(item.externalId);
-    const item = await sessions.retrieve(names[0]);
+    const item = await sessions.update(names[0], { metadata: { plan: "free" } });
     return { listed: listed.length, pages: [first.data.length, second.data.length], more: second.hasNextPage(), open: open.length, metadata: item.metadata, tags: item.tags.length };
   },
 

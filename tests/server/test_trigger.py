@@ -268,6 +268,37 @@ async def test_type_and_tags_do_not_show_in_the_metadata(kit):
     assert native == {"plan": "pro", "$trigger": {"type": "other", "tags": ["x"]}}
 
 
+@pytest.mark.parametrize(
+    ("change", "metadata", "tags"),
+    [
+        ({}, {"plan": "pro", "of": {"a": 1, "b": 2}}, ["x"]),
+        ({"metadata": {"of": {"b": 3}}}, {"of": {"b": 3}}, ["x"]),
+        ({"metadata": {"of": [1]}}, {"of": [1]}, ["x"]),
+        ({"metadata": {"plan": None}}, {}, ["x"]),
+        ({"metadata": {"$trigger": 1}}, {}, ["x"]),
+        ({"metadata": None, "externalId": "c1"}, {}, ["x"]),
+        ({"tags": ["y", "z"]}, {"plan": "pro", "of": {"a": 1, "b": 2}}, ["y", "z"]),
+        ({"tags": []}, {"plan": "pro", "of": {"a": 1, "b": 2}}, []),
+    ],
+    ids=str,
+)
+async def test_a_session_is_changed(kit, change, metadata: dict[str, Any], tags: list[str]):
+    """All of its metadata, or its tags; its type stays, and all wires see it."""
+    await start(kit, type="other", tags=["x"], metadata={"plan": "pro", "of": {"a": 1, "b": 2}})
+    changed = (await kit.http.patch(f"{SESSIONS}/c1", json=change)).json()
+    assert (changed["metadata"], changed["tags"], changed["type"]) == (metadata, tags, "other")
+    native = (await kit.http.get("/v1/sessions/c1")).json()["metadata"]
+    assert {key: value for key, value in native.items() if key != "$trigger"} == metadata
+
+
+@pytest.mark.parametrize("change", [{"metadata": 7}, {"tags": "x"}, {"externalId": "c2"}, {"externalId": None}, []])
+async def test_a_change_that_is_none(kit, change: Any):
+    """Nothing is changed then."""
+    before = (await start(kit, metadata={"plan": "pro"})).json()
+    assert (await kit.http.patch(f"{SESSIONS}/c1", json=change)).status_code == 400
+    assert (await kit.http.get(f"{SESSIONS}/c1")).json()["metadata"] == before["metadata"]
+
+
 # --- closing
 
 

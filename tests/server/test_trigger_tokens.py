@@ -284,6 +284,7 @@ ROUTES = [
     ("POST", "/api/v1/sessions", "full"),
     ("GET", "/api/v1/sessions", "full"),
     ("GET", "/api/v1/sessions/{id}", "full"),
+    ("PATCH", "/api/v1/sessions/{id}", "full"),
     ("POST", "/api/v1/sessions/{id}/close", "full"),
     ("GET", "/api/v1/sessions/{id}/transcript", "full"),
     ("GET", "/api/v1/sessions/{id}/snapshot-url", "full"),
@@ -300,12 +301,13 @@ BODIES: dict[str, Any] = {
     "claims": {},
     "public-tokens": {"scopes": ["read:sessions:c1"]},
     "append": {"kind": "stop"},
+    "{id}": {"tags": ["x"]},
 }
 
 
 async def ask(kit: Kit, method: str, path: str, token: str | None, chat_id: str = "c1") -> Any:
     headers = {"authorization": f"Bearer {token}" if token is not None else "", "x-peek-settled": "1"}
-    body = BODIES[path.rpartition("/")[2]] if method == "POST" else None
+    body = BODIES[path.rpartition("/")[2]] if method in ("POST", "PATCH") else None
     url = path.replace("{id}", quote(chat_id, safe=""))
     return await kit.http.request(method, url, headers=headers, json=body)
 
@@ -411,7 +413,7 @@ async def test_without_a_key_this_machine_is_let_in(kit, method: str, path: str,
 async def test_without_a_key_pages_of_other_sites_are_refused(kit, method: str, path: str, needs: str):
     """What a page elsewhere could send to this machine is refused as on the other wires."""
     await kit.new("c1")
-    body = BODIES[path.rpartition("/")[2]] if method == "POST" else None
+    body = BODIES[path.rpartition("/")[2]] if method in ("POST", "PATCH") else None
     headers = {"origin": "https://evil.example"}
     refused = await kit.http.request(method, path.replace("{id}", "c1"), headers=headers, json=body)
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
