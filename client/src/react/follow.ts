@@ -21,6 +21,8 @@ export class Follower {
   #isStale = false;
   #isSyncing = false;
   #isSilent = false;
+  /** Whether the turn that runs is known to say something that is not streamed here yet. */
+  #speaks = false;
 
   constructor(transport: AnyTransport, chatId: string) {
     this.#transport = transport;
@@ -41,6 +43,7 @@ export class Follower {
     if (!this.#isNews(record, own)) return;
     this.#isSilent = false;
     this.#isStale = true;
+    this.#speaks = record.kind !== "turn-complete";
     this.look();
   }
 
@@ -80,7 +83,7 @@ export class Follower {
         const last = chat.messages.at(-1);
         const unsent = chat.status === "error" && last?.role === "user" && !known.has(last.id) ? [last] : [];
         chat.setMessages([...state.messages, ...unsent]);
-        if (state.status === "running") await chat.resumeStream();
+        if (state.status === "running" && this.#speaks) await chat.resumeStream();
       }
     } catch {
       // The next record, or the next turn, tries again.
