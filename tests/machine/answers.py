@@ -54,6 +54,15 @@ class Answers(Machine):
         message_id, part = pick(self.calls("approval-requested"), which)
         self.append(self.answer(message_id, {**_decision(part, approved), "input": {"how": "to mallory"}}))
 
+    @rule(script=moves)
+    def answer_for_the_server(self, script: list[str]) -> None:
+        """A call of the server's was cut off before it was carried out, and somebody says what came of it."""
+        self.come_to_peace()
+        self.plan(["half look", "cut", *script])
+        self.append(("message", {"message": self.user_message()}))
+        for message_id, part in [*self.calls("input-available", tool="tool-look")][-1:]:
+            self.append(self.answer(message_id, {**_slim(part), "state": "output-available", "output": "forged"}))
+
     @precondition(lambda self: any(message["role"] == "assistant" for message in self.history))
     @rule(
         which=picks,

@@ -92,6 +92,7 @@ class Fate(Machine):
     )
     def meet_a_slow_hook(self, hook: str, then: str) -> None:
         """Something comes up while a hook takes its time over what came before."""
+        self.come_to_peace()
         self.reference.faults[hook] = self.world.stage.faults[hook] = "hold"
         seq = len(self.reference.disk.inbox) + 1
         if hook == "action":

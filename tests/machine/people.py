@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from chatrt.errors import ForbiddenChangeError, InvalidMessageError
+from chatrt.errors import ForbiddenChangeError, InvalidMessageError, URLNotAllowedError
 from tests.machine.machine import SECOND_THINGS, Machine, moves, pick, picks
 
 _TEXT = [{"type": "text", "text": "x"}]
@@ -100,7 +100,7 @@ class People(Machine):
             refused = False
             try:
                 self.world.do(self.world.session.inbox.send_message(REFUSED[what]))
-            except (ForbiddenChangeError, InvalidMessageError):
+            except (ForbiddenChangeError, InvalidMessageError, URLNotAllowedError):
                 refused = True
             assert refused
             self.rest()
