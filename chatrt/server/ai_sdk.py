@@ -22,7 +22,7 @@ from chatrt.server.service import Service
 from chatrt.server.streams import AI_SDK_HEADERS
 from chatrt.ui import UIMessage
 from chatrt.wires.ai_sdk import ChatRequest, parse_request, read_turn, resume, submit
-from chatrt.wires.chunk_versions import Major, parse_major
+from chatrt.wires.chunk_versions import Dialect, parse_version
 from chatrt.wires.frames import writes
 from chatrt.wires.handover import Shown, read_behind_seam
 
@@ -52,7 +52,7 @@ class AISDKEndpoints:
         principal = self._service.authority.identify(request)
         self._service.check_open()
         agent: str = request.path_params["agent"]
-        major = parse_major(request.headers.get(VERSION_HEADER))
+        dialect = parse_version(request.headers.get(VERSION_HEADER))
         chat = parse_request(await self._service.read_body(request))
         check_chat_id(chat.chat_id, path="/id")
         principal.require(chat.chat_id, "read", "write", agent=agent)
@@ -60,11 +60,11 @@ class AISDKEndpoints:
         session = await open_chat(self._service, principal, agent, chat.chat_id)
         warm = self._service.head_starts.find(agent)
         if warm is not None and chat.is_new_message and await is_untouched(session):
-            return await self._post_first(principal, session, chat, warm, major)
+            return await self._post_first(principal, session, chat, warm, dialect)
         after = session.outbox.last_seq
         in_seq, detach = await submit(session, chat)
         return self._service.streams.open(
-            read_turn(session, in_seq, after=after, major=major),
+            read_turn(session, in_seq, after=after, dialect=dialect),
             headers=AI_SDK_HEADERS,
             when_cut="break",
             expires_at=principal.expires_at,
@@ -72,7 +72,7 @@ class AISDKEndpoints:
         )
 
     async def _post_first(
-        self, principal: Principal, session: Session, chat: ChatRequest, warm: HeadStart, major: Major
+        self, principal: Principal, session: Session, chat: ChatRequest, warm: HeadStart, dialect: Dialect
     ) -> Response:
         """Take a chat's first message, begin its answer here and stream it; the run goes on with it."""
         detach = session.outbox.attach()
@@ -92,7 +92,7 @@ class AISDKEndpoints:
             minted = self._service.authority.mint(session.chat_id, tenant=principal.tenant, agent=session.agent.id)
             headers[TOKEN_HEADER] = minted.token
         return self._service.streams.open(
-            _read_from_first_step(session, step, Shown(major)),
+            _read_from_first_step(session, step, Shown(dialect)),
             headers=headers,
             when_cut="break",
             expires_at=principal.expires_at,
@@ -102,11 +102,11 @@ class AISDKEndpoints:
     async def stream(self, request: Request) -> Response:
         """Replay the message under construction and go on live; 204 when nothing runs, also for an unknown chat."""
         principal, agent, chat_id = identify_chat(self._service, request, "read")
-        major = parse_major(request.headers.get(VERSION_HEADER))
+        dialect = parse_version(request.headers.get(VERSION_HEADER))
         session = await self._service.sessions.find_session(chat_id, tenant=principal.tenant)
         if session is None or session.agent.id != agent:
             return Response(status_code=204)
-        frames = await resume(session, self._service.sessions.store, major=major)
+        frames = await resume(session, self._service.sessions.store, dialect=dialect)
         if frames is None:
             return Response(status_code=204)
         return self._service.streams.open(

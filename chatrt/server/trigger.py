@@ -21,7 +21,7 @@ from chatrt.server.streams import HEADERS
 from chatrt.server.trigger_ids import chat_id_of, run_id
 from chatrt.server.trigger_sessions import list_page, metadata_of, to_item, to_patch
 from chatrt.server.trigger_tokens import CLAIMS, OPEN_TOKEN, TriggerTokens
-from chatrt.wires.chunk_versions import parse_major
+from chatrt.wires.chunk_versions import parse_version
 from chatrt.wires.native import parse_part_id
 from chatrt.wires.trigger import find_cursor, find_settled, list_records, parse_window, read_settled, read_window
 from chatrt.wires.trigger_input import StartRequest, append, boot, parse_start
@@ -246,7 +246,7 @@ class TriggerEndpoints:
         """Stream the outbox from a cursor on, until nothing came for a while, or up to its end where all is settled."""
         principal = self._identify(request)
         session = await self._session(request, principal, "read")
-        major = parse_major(request.headers.get(VERSION_HEADER))
+        dialect = parse_version(request.headers.get(VERSION_HEADER))
         after = await find_cursor(session, request.headers.get("last-event-id"))
         headers = STREAM_HEADERS
         # The stream of a closed session ends as well: nothing comes after what is left.
@@ -254,10 +254,10 @@ class TriggerEndpoints:
         settled = await find_settled(session, self._service.sessions.store) if peeks else None
         if settled is not None:
             headers = {**headers, SETTLED_HEADER: "true"}
-            frames = read_settled(session, after=after, until=settled, major=major, clock=self._clock)
+            frames = read_settled(session, after=after, until=settled, dialect=dialect, clock=self._clock)
         else:
             window = parse_window(request.headers.get("timeout-seconds"))
-            frames = read_window(session, after=after, window=window, major=major, clock=self._clock)
+            frames = read_window(session, after=after, window=window, dialect=dialect, clock=self._clock)
         return self._service.streams.open(frames, headers=headers, when_cut="close", expires_at=principal.expires_at)
 
     async def records(self, request: Request) -> Response:
@@ -265,8 +265,8 @@ class TriggerEndpoints:
         principal = self._identify(request)
         session = await self._session(request, principal, "read")
         after = await find_cursor(session, request.query_params.get("afterEventId"))
-        major = parse_major(request.headers.get(VERSION_HEADER))
-        return json_response({"records": await list_records(session, after=after, major=major)})
+        dialect = parse_version(request.headers.get(VERSION_HEADER))
+        return json_response({"records": await list_records(session, after=after, dialect=dialect)})
 
     # --- tokens
 

@@ -12,21 +12,18 @@ from typing import Any, Literal, cast
 
 import orjson
 
-from chatrt import codec
 from chatrt.errors import InvalidInputError
 from chatrt.runtime import Session
 from chatrt.stores.base import Appended, Record, Store
-from chatrt.ui import UIMessage, UIMessageChunk, rebuild_chunks
-from chatrt.wires.chunk_versions import Major, chunk_frame, trim_chunk
-from chatrt.wires.frames import DONE, data_frame, writes
+from chatrt.ui import UIMessage, rebuild_chunks
+from chatrt.wires.chunk_encoder import ChunkEncoder, chunk_type
+from chatrt.wires.chunk_versions import Dialect
+from chatrt.wires.frames import DONE, writes
 from chatrt.wires.log import ask, is_busy, look_up_tail, reading
 
 Trigger = Literal["submit-message", "regenerate-message"]
 
-_TEXT = b'{"type":"text-'
-
-_BEGINS_ANEW: tuple[Major, ...] = ("6", "7")
-"""Those who take a second `start` for another message while they resume; who does not say what it is may be older."""
+_TEXT_DELTA = b'{"type":"text-delta"'
 
 
 class StreamCutError(Exception):
@@ -141,25 +138,26 @@ async def submit(session: Session, request: ChatRequest) -> tuple[int, Callable[
     return appended.seq, detach
 
 
-def read_turn(session: Session, in_seq: int, *, after: int, major: Major) -> AsyncIterator[bytes]:
+def read_turn(session: Session, in_seq: int, *, after: int, dialect: Dialect) -> AsyncIterator[bytes]:
     """Return the frames of the turn that settles an inbox record, then `[DONE]`; see `TurnReader.frames`.
 
     Args:
         session: The session.
         in_seq: The inbox record.
         after: A cursor from before the record was appended.
-        major: What the client can read.
+        dialect: What the client can read.
     """
-    return TurnReader(in_seq, major).frames(session, after)
+    return TurnReader(in_seq, ChunkEncoder(dialect)).frames(session, after)
 
 
-async def resume(session: Session, store: Store, *, major: Major) -> AsyncIterator[bytes] | None:
+async def resume(session: Session, store: Store, *, dialect: Dialect) -> AsyncIterator[bytes] | None:
     """Return the frames of the turn that runs or waits now, from the message's first part on; None if there is none."""
     position = await session.position()
     if not await is_busy(session, store, position):
         return None
     tail = await look_up_tail(session, position.cursor)
-    return TurnReader(None, major, settled=position.in_cursor, past=tail).frames(session, position.cursor)
+    reader = TurnReader(None, ChunkEncoder(dialect), settled=position.in_cursor, past=tail)
+    return reader.frames(session, position.cursor)
 
 
 class TurnReader:
@@ -170,11 +168,11 @@ class TurnReader:
     transient data of the past, then the turn's own chunks. A turn that begins again is told as a message more.
     """
 
-    def __init__(self, in_seq: int | None, major: Major, *, settled: int = 0, past: int = 0) -> None:
+    def __init__(self, in_seq: int | None, encoder: ChunkEncoder, *, settled: int = 0, past: int = 0) -> None:
         self.settled = False
         self.cut = False
         self._in_seq = in_seq
-        self._major: Major = major
+        self._encoder = encoder
         self._after_in_seq = settled
         self._past = past
         self._replays = in_seq is None
@@ -220,12 +218,15 @@ class TurnReader:
             self._in_seq = in_seq
         self._active = in_seq == self._in_seq
         message = body.get("message")
-        if self._active and self._replays and not self._started and message is not None:
-            yield self._frame({"type": "start", "messageId": body["messageId"]})
+        if not self._active or message is None:
+            return
+        if self._replays and not self._started:
+            yield self._encoder.chunk({"type": "start", "messageId": body["messageId"]})
             self._started = True
             for chunk in rebuild_chunks(message):
                 if chunk["type"] not in ("start", "finish"):
-                    yield self._frame(chunk)
+                    yield self._encoder.chunk({**chunk})
+        self._encoder.know(message)
 
     def _complete(self, body: dict[str, Any]) -> Iterator[bytes]:
         in_seq: int = body["inSeq"]
@@ -238,42 +239,40 @@ class TurnReader:
             return
         error = body.get("error")
         if error is not None and not self._failed:
-            yield self._frame({"type": "error", "errorText": error["message"]})
+            yield self._encoder.chunk({"type": "error", "errorText": error["message"]})
         self.settled = True
         yield DONE
 
     def _begin_again(self) -> None:
         """Another answer to the same input follows, as a message of its own.
 
-        While it resumes a client from v6 on takes a second `start` for another message. In the answer to a POST, or to
-        v5, it would give the first message another id and append to it: then it is left to resume.
+        While it resumes, a late client takes a second `start` for another message. In the answer to a POST, or to an
+        earlier one, it would give the first message another id and append to it: then it is left to resume.
         """
         self._active = self._started = self._failed = False
-        self.cut = not (self._replays and self._major in _BEGINS_ANEW)
+        self._encoder = ChunkEncoder(self._encoder.dialect)
+        self.cut = not (self._replays and self._encoder.dialect.second_message)
 
     def _chunk(self, record: Record) -> bytes:
         body = record.body
-        if body.startswith(_TEXT):
-            return chunk_frame(record, self._major)  # nearly all chunks; nothing below is about them
-        if b'"error"' in body and orjson.loads(body)["type"] == "error":
+        if body.startswith(_TEXT_DELTA):
+            return self._encoder.delta(record)  # nearly all chunks; nothing below is about them
+        kind = chunk_type(body)
+        if kind == "error":
             self._failed = True
         if self._replays:
             if record.seq <= self._past and b'"transient"' in body and orjson.loads(body).get("transient") is True:
                 return b""
-            if b'"start"' in body and orjson.loads(body)["type"] == "start":
+            if kind == "start":
                 return self._start_chunk(record)
-        return chunk_frame(record, self._major)
+        return self._encoder.record(record)
 
     def _start_chunk(self, record: Record) -> bytes:
         """A replay has one `start`: a second one would throw the rebuilt parts away."""
         if not self._started:
             self._started = True
-            return chunk_frame(record, self._major)
+            return self._encoder.record(record)
         metadata = orjson.loads(record.body).get("messageMetadata")
         if metadata is None:
             return b""
-        return self._frame({"type": "message-metadata", "messageMetadata": metadata})
-
-    def _frame(self, chunk: dict[str, Any] | UIMessageChunk) -> bytes:
-        trimmed = trim_chunk(cast("dict[str, Any]", chunk), self._major)
-        return b"" if trimmed is None else data_frame(codec.dumps(trimmed))
+        return self._encoder.chunk({"type": "message-metadata", "messageMetadata": metadata})

@@ -17,7 +17,7 @@ from chatrt.clock import Clock
 from chatrt.errors import CursorAheadError
 from chatrt.runtime import Pulse, Session
 from chatrt.stores.base import Store
-from chatrt.wires.chunk_versions import Major
+from chatrt.wires.chunk_versions import Dialect
 from chatrt.wires.frames import DONE
 from chatrt.wires.log import is_busy, look_up_tail, reading
 from chatrt.wires.trigger_records import Translator, control_record, events
@@ -61,17 +61,17 @@ async def find_settled(session: Session, store: Store) -> int | None:
     return None if await is_busy(session, store, position) else position.cursor
 
 
-async def read_settled(session: Session, *, after: int, until: int, major: Major, clock: Clock) -> AsyncIterator[bytes]:
+async def read_settled(session: Session, *, after: int, until: int, dialect: Dialect, clock: Clock) -> AsyncIterator[bytes]:
     """Yield what lies between two cursors, and the session's end if it has one.
 
     Args:
         session: The session.
         after: The reader's cursor.
         until: What `find_settled` gave: what comes in meanwhile is not begun here.
-        major: What the reader knows of chunks.
+        dialect: What the reader knows of chunks.
         clock: Tells the time.
     """
-    translator = Translator(major, after)
+    translator = Translator(dialect, after)
     async with reading(session, after, live=False) as batches:
         async for batch in batches:
             kept = [record for record in batch if record.seq <= until]
@@ -84,7 +84,7 @@ async def read_settled(session: Session, *, after: int, until: int, major: Major
 
 
 async def read_window(
-    session: Session, *, after: int, window: float, major: Major, clock: Clock
+    session: Session, *, after: int, window: float, dialect: Dialect, clock: Clock
 ) -> AsyncIterator[bytes]:
     """Yield the log after a cursor as it grows, until nothing came for `window` seconds or the session has ended.
 
@@ -92,10 +92,10 @@ async def read_window(
         session: The session.
         after: The reader's cursor.
         window: Seconds.
-        major: What the reader knows of chunks.
+        dialect: What the reader knows of chunks.
         clock: Tells the time.
     """
-    translator, pulse = Translator(major, after), Pulse()
+    translator, pulse = Translator(dialect, after), Pulse()
     heard = told = clock.now()
     rings = asyncio.create_task(_ring(pulse, clock, lambda: min(heard + window, told + KEEP_ALIVE_SECONDS)))
     ended = True
@@ -140,9 +140,9 @@ def _end(session: Session, translator: Translator, clock: Clock) -> list[bytes]:
     return [*events([closed], session.outbox.last_seq, _millis(clock)), DONE]
 
 
-async def list_records(session: Session, *, after: int, major: Major) -> list[dict[str, Any]]:
+async def list_records(session: Session, *, after: int, dialect: Dialect) -> list[dict[str, Any]]:
     """Return what is in the log after a cursor now, decoded, without waiting for more."""
-    translator, found = Translator(major, after), list[dict[str, Any]]()
+    translator, found = Translator(dialect, after), list[dict[str, Any]]()
     async with reading(session, after, live=False) as batches:
         async for batch in batches:
             found += [_decoded(orjson.loads(encoded)) for encoded in translator.feed(batch)]

@@ -22,7 +22,8 @@ import orjson
 
 from chatrt import codec
 from chatrt.stores.base import Record
-from chatrt.wires.chunk_versions import Major, trim_body
+from chatrt.wires.chunk_encoder import translate_body
+from chatrt.wires.chunk_versions import Dialect
 from chatrt.wires.frames import MAX_WRITE, one_line
 
 _QUIET = frozenset({"preload", "switch", "write"})
@@ -30,23 +31,21 @@ _QUIET = frozenset({"preload", "switch", "write"})
 
 _BATCH = b'event: batch\ndata: {"records":['
 
-_FRAMES: dict[Major, str] = {"stock": "trigger", "5": "trigger-5", "6": "trigger-6", "7": "trigger-7"}
-
 
 class Translator:
     """Makes records of this wire out of those of `.out`, for one reader.
 
     Args:
-        major: What the reader knows of chunks.
+        dialect: What the reader knows of chunks.
         cursor: The last record it has.
 
     Attributes:
         cursor: Up to where everything was handed out, or will never be: where the reader may go on.
     """
 
-    def __init__(self, major: Major, cursor: int) -> None:
+    def __init__(self, dialect: Dialect, cursor: int) -> None:
         self.cursor = cursor
-        self._major: Major = major
+        self._dialect = dialect
         self._in_turn = True
         self._is_quiet = False
         self._held: list[Record] = []
@@ -55,8 +54,8 @@ class Translator:
         """Yield the encoded records that a batch makes."""
         for record in batch:
             if record.kind == "chunk" and not self._is_quiet:
-                if self._in_turn and (encoded := data_record(record, self._major)):
-                    yield encoded
+                if self._in_turn and (encoded := data_records(record, self._dialect)):
+                    yield from (encoded,) if b"\n" not in encoded else encoded.split(b"\n")
             else:
                 yield from self._control(record)
             if not self._is_quiet:
@@ -116,13 +115,14 @@ def events(records: Iterable[bytes], last_seq: int, at: int) -> Iterator[bytes]:
         yield _BATCH + b",".join(pending) + tail
 
 
-def data_record(record: Record, major: Major) -> bytes:
-    """Return a chunk as a data record, empty if that version knows no such chunk. Kept on the record."""
-    name = _FRAMES[major]
+def data_records(record: Record, dialect: Dialect) -> bytes:
+    """Return a chunk as data records, one a line: mostly one, none if the reader knows no such chunk. Kept on the record."""
+    name = f"trigger {dialect.name}"
     encoded = record.frames.get(name)
     if encoded is None:
-        body = trim_body(record.body, major)
-        encoded = record.frames[name] = b"" if body is None else _encode_data(record.seq, record, body)
+        bodies = enumerate(translate_body(record.body, dialect))
+        encoded = b"\n".join([_encode_data(record.seq, record, body, part=part) for part, body in bodies])
+        record.frames[name] = encoded
     return encoded
 
 
@@ -148,8 +148,8 @@ def _turn_complete(record: Record, body: dict[str, Any]) -> bytes:
     return encoded
 
 
-def _encode_data(seq: int, record: Record, chunk: bytes) -> bytes:
+def _encode_data(seq: int, record: Record, chunk: bytes, *, part: int = 0) -> bytes:
     # Clients drop a record whose id they have seen on the same connection.
-    body = b'{"data":%b,"id":"%d"}' % (chunk, record.seq)
-    text = codec.dumps(body.decode())
+    name = b"%d.%d" % (record.seq, part) if part else b"%d" % record.seq
+    text = codec.dumps((b'{"data":%b,"id":"%b"}' % (chunk, name)).decode())
     return one_line(b'{"seq_num":%d,"timestamp":%d,"body":%b,"headers":[]}' % (seq, record.at, text))

@@ -370,6 +370,20 @@ async def test_chunks_of_v7_go_to_those_who_say_so(kit):
     assert "custom" in types(new)
 
 
+async def test_an_early_version_is_spared_what_it_refuses(kit):
+    """A full version in the header is heard: 5.0.0 knows no finish reason."""
+    body = {"id": "c1", "messages": [user("echo x")]}
+    told = chunks((await kit.http.post("/api/chat/kit", json=body, headers={"x-chatrt-ai-sdk": "5.0.0"})).content)
+    assert told[-2:] == [{"type": "finish"}, "[DONE]"]
+
+
+async def test_a_version_that_is_none_is_refused(kit):
+    """A mistake in the header is heard of before anything is appended."""
+    body = {"id": "c1", "messages": [user("echo x")]}
+    answer = await kit.http.post("/api/chat/kit", json=body, headers={"x-chatrt-ai-sdk": "latest"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid-input")
+
+
 # --- what is refused
 
 

@@ -25,7 +25,8 @@ from chatrt.wires.trigger import (
     read_settled,
     read_window,
 )
-from chatrt.wires.trigger_records import Translator, control_record, data_record, events
+from chatrt.wires.chunk_versions import STOCK, parse_version
+from chatrt.wires.trigger_records import Translator, control_record, data_records, events
 
 START = ("chunk", {"type": "start", "messageId": "a1"})
 DELTA = ("chunk", {"type": "text-delta", "id": "t", "delta": "now"})
@@ -63,9 +64,20 @@ def turn_complete(cursor: int) -> dict[str, str]:
 # --- records
 
 
+def test_a_chunk_that_is_said_by_several_is_as_many_records():
+    """Each has a name of its own, because clients drop a record whose name they know."""
+    wrong = {"type": "tool-input-error", "toolCallId": "c", "toolName": "x", "input": {}, "errorText": "no"}
+    translator = Translator(parse_version("5.0.0"), 0)
+    records = [json.loads(encoded) for encoded in translator.feed(numbered(begin(1), ("chunk", wrong)))]
+    bodies = [json.loads(record["body"]) for record in records]
+    assert [record["seq_num"] for record in records] == [2, 2, 2]
+    assert [body["id"] for body in bodies] == ["2", "2.1", "2.2"]
+    assert [body["data"]["type"] for body in bodies] == ["tool-input-start", "tool-input-delta", "tool-output-error"]
+
+
 def test_a_chunk_is_a_data_record_of_the_same_seq():
     """The body is JSON in JSON, with an id that no other record has."""
-    encoded = json.loads(data_record(numbered(START, first=12)[0], "stock"))
+    encoded = json.loads(data_records(numbered(START, first=12)[0], STOCK))
     assert encoded == {"seq_num": 12, "timestamp": 7, "body": encoded["body"], "headers": []}
     assert json.loads(encoded["body"]) == {"data": START[1], "id": "12"}
 
@@ -73,23 +85,23 @@ def test_a_chunk_is_a_data_record_of_the_same_seq():
 def test_a_record_is_encoded_once():
     """Readers of one record share the very same bytes."""
     chunk, end = numbered(DELTA, complete(1))
-    assert data_record(chunk, "stock") is data_record(chunk, "stock")
-    first, again = ([*Translator("stock", 0).feed([end])] for _ in range(2))
+    assert data_records(chunk, STOCK) is data_records(chunk, STOCK)
+    first, again = ([*Translator(STOCK, 0).feed([end])] for _ in range(2))
     assert first[0] is again[0]
 
 
 def test_what_a_version_does_not_know_is_left_out():
     """One version's bytes are not another's."""
     (record,) = numbered(("chunk", {"type": "custom", "kind": "acme.thing"}))
-    assert data_record(record, "stock") == b""
-    assert b"acme" in data_record(record, "7")
+    assert data_records(record, STOCK) == b""
+    assert b"acme" in data_records(record, parse_version("7"))
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_no_text_can_end_a_line(text: str):
     """Whatever a model or a person wrote, a batch is one event with the same value."""
     (record,) = numbered(("chunk", {"type": "text-delta", "id": "t", "delta": text}))
-    (frame,) = events([data_record(record, "stock")], 1, 0)
+    (frame,) = events([data_records(record, STOCK)], 1, 0)
     assert len(frame.decode().splitlines()) == 3
     (event,) = SSEDecoder().decode(frame)
     assert json.loads(json.loads(event.data)["records"][0]["body"])["data"]["delta"] == text
@@ -115,12 +127,12 @@ def test_records_share_events_up_to_a_size():
 
 def test_a_turn_ends_with_the_cursor_of_its_input():
     """A `turn-complete` has the seq of the input that it settles."""
-    assert told(Translator("stock", 0), begin(3), START, complete(3)) == [(2, START[1]), (3, turn_complete(3))]
+    assert told(Translator(STOCK, 0), begin(3), START, complete(3)) == [(2, START[1]), (3, turn_complete(3))]
 
 
 def test_a_turn_ends_with_the_cursor_of_what_was_settled_with_it():
     """Stops and injected messages are consumed: whoever waits for one of them is told by the same end."""
-    assert told(Translator("stock", 0), begin(3), complete(3, status="stopped", inCursor=5))[-1] == (
+    assert told(Translator(STOCK, 0), begin(3), complete(3, status="stopped", inCursor=5))[-1] == (
         2,
         turn_complete(5),
     )
@@ -128,19 +140,19 @@ def test_a_turn_ends_with_the_cursor_of_what_was_settled_with_it():
 
 def test_an_injected_message_has_no_end_of_its_own():
     """The turn that took it up has ended already; another end would be taken for that of the next answer."""
-    ends = told(Translator("stock", 0), begin(1), complete(1, inCursor=2), complete(2, status="injected"))
+    ends = told(Translator(STOCK, 0), begin(1), complete(1, inCursor=2), complete(2, status="injected"))
     assert ends == [(2, turn_complete(2))]
 
 
 def test_a_message_that_was_taken_back_ends():
     """Whoever waits for the answer to a withdrawn message waits no more."""
-    assert told(Translator("stock", 0), complete(4, status="withdrawn")) == [(1, turn_complete(4))]
+    assert told(Translator(STOCK, 0), complete(4, status="withdrawn")) == [(1, turn_complete(4))]
 
 
 def test_a_turn_that_is_begun_again_ends_once():
     """An end with a retry is none: the answer follows."""
     ends = told(
-        Translator("stock", 0), begin(1), complete(1, status="interrupted", willRetry=True), begin(1), complete(1)
+        Translator(STOCK, 0), begin(1), complete(1, status="interrupted", willRetry=True), begin(1), complete(1)
     )
     assert ends == [(4, turn_complete(1))]
 
@@ -149,7 +161,7 @@ def test_a_turn_that_is_begun_again_ends_once():
 def test_what_nobody_of_this_wire_asked_for_is_no_turn(trigger: str):
     """Its data are shown as transient ones, without a start, an end or an error; a cursor never lies in between."""
     failed = ("chunk", {"type": "error", "errorText": "no"})
-    translator = Translator("stock", 0)
+    translator = Translator(STOCK, 0)
     assert told(translator, begin(1, trigger), START, NOTE) == []
     assert translator.cursor == 0
     rest = told(translator, DELTA, NOTE, failed, complete(1, trigger), first=4)
@@ -159,18 +171,18 @@ def test_what_nobody_of_this_wire_asked_for_is_no_turn(trigger: str):
 
 def test_what_a_dead_preload_wrote_is_told_before_the_next_turn():
     """A preload without an end gives way to the turn that follows."""
-    records = told(Translator("stock", 0), begin(1, "preload"), NOTE, begin(2), START, complete(2))
+    records = told(Translator(STOCK, 0), begin(1, "preload"), NOTE, begin(2), START, complete(2))
     assert records == [(3, {**NOTE[1], "transient": True}), (4, START[1]), (5, turn_complete(2))]
 
 
 def test_a_hand_over_to_newer_code_is_told():
     """The control record that clients know for it; the turn goes on."""
-    assert told(Translator("stock", 0), ("upgrade", {"inSeq": 1})) == [(1, {"trigger-control": "upgrade-required"})]
+    assert told(Translator(STOCK, 0), ("upgrade", {"inSeq": 1})) == [(1, {"trigger-control": "upgrade-required"})]
 
 
 def test_the_seam_of_a_head_start_is_left_out():
     """The cursor passes it."""
-    translator = Translator("stock", 0)
+    translator = Translator(STOCK, 0)
     assert told(translator, ("handover", {"inSeq": 1, "messageId": "a1", "outcome": "final"})) == []
     assert translator.cursor == 1
 
@@ -178,14 +190,14 @@ def test_the_seam_of_a_head_start_is_left_out():
 def test_behind_a_gap_a_turn_is_read_from_its_start_or_not_at_all():
     """Half an answer would break the message that a client is making."""
     records = told(
-        Translator("stock", 0), ("gap", {"after": 0, "firstSeq": 10}), DELTA, complete(1), begin(2), START, complete(2)
+        Translator(STOCK, 0), ("gap", {"after": 0, "firstSeq": 10}), DELTA, complete(1), begin(2), START, complete(2)
     )
     assert records == [(1, {"trigger-control": "gap"}), (5, START[1]), (6, turn_complete(2))]
 
 
 def test_a_reader_may_begin_in_the_middle_of_a_turn():
     """Its cursor says what it has."""
-    assert told(Translator("stock", 4), DELTA, complete(1), first=5) == [(5, DELTA[1]), (6, turn_complete(1))]
+    assert told(Translator(STOCK, 4), DELTA, complete(1), first=5) == [(5, DELTA[1]), (6, turn_complete(1))]
 
 
 # --- windows
@@ -217,7 +229,7 @@ class Reader:
     """Reads a window piece by piece."""
 
     def __init__(self, log: Log, **options: Any) -> None:
-        options = {"after": 0, "window": 60.0, "major": "stock", **options}
+        options = {"after": 0, "window": 60.0, "dialect": STOCK, **options}
         self._frames = read_window(log.session, clock=log.clock, **options)
         self._log = log
 
@@ -303,7 +315,7 @@ async def test_nothing_settled_is_told_of_what_has_not_begun(log: Log):
 
 async def test_what_begins_after_the_look_is_not_begun_here(log: Log):
     """A settled answer holds what was settled when it was promised, and ends."""
-    frames = read_settled(log.session, after=0, until=0, major="stock", clock=log.clock)
+    frames = read_settled(log.session, after=0, until=0, dialect=STOCK, clock=log.clock)
     await log.write(begin(1), START)
     assert [frame async for frame in frames] == [b"data: [DONE]\n\n"]
 
@@ -326,7 +338,7 @@ def test_a_window_is_one_second_to_ten_minutes(header: str | None, seconds: floa
 async def test_records_are_listed_decoded(log: Log):
     """All that is there, at once."""
     await log.write(begin(1), START, complete(1))
-    assert await list_records(log.session, after=0, major="stock") == [
+    assert await list_records(log.session, after=0, dialect=STOCK) == [
         {"data": START[1], "id": "2", "seqNum": 2},
         {
             "data": None,
