@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType, MethodType
 from typing import Annotated, Any, ForwardRef, cast
@@ -21,6 +21,7 @@ from chatrt.errors import UsageError
 _SECTION = re.compile(
     r"^(args|arguments|parameters|returns?|yields?|raises|examples?|notes?|attributes)\s*:\s*$", re.IGNORECASE
 )
+_WRAPPERS = frozenset({AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Coroutine})
 _ARGUMENT = re.compile(r"^\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)$")
 
 
@@ -91,6 +92,24 @@ def read_arguments(function: Callable[..., Any], context_type: type, local_names
     config = ConfigDict(extra="forbid")
     model = create_model("Arguments", __config__=config, **fields)
     return Arguments(model=model, names=names, schema=plain_schema(model), context=context)
+
+
+def read_output(function: Callable[..., Any], local_names: Mapping[str, Any]) -> Any:
+    """Read what a function gives: its return annotation, of a generator what it yields.
+
+    Returns:
+        A type; None where nothing is said, or what is said cannot be resolved.
+    """
+    try:
+        annotation = _resolve(inspect.signature(function).return_annotation, function, local_names)
+    except UsageError:
+        return None
+    if annotation is inspect.Signature.empty:
+        return None
+    if typing.get_origin(annotation) in _WRAPPERS:
+        arguments = typing.get_args(annotation)
+        annotation = arguments[-1 if typing.get_origin(annotation) is Coroutine else 0]
+    return type(None) if annotation is None else annotation
 
 
 def plain_schema(model: type[BaseModel]) -> JsonSchemaValue:

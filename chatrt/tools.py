@@ -26,7 +26,7 @@ from pydantic_core import to_jsonable_python
 
 from chatrt import codec
 from chatrt.errors import InvalidInputError, InvalidToolInputError, ToolError, UsageError
-from chatrt.tool_schema import PlainJsonSchema, explain, has_body, parse_docstring, read_arguments
+from chatrt.tool_schema import PlainJsonSchema, explain, has_body, parse_docstring, read_arguments, read_output
 from chatrt.ui import ModelMessage
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -114,6 +114,7 @@ class Tool:
         dynamic: Whether its shape is only known at run time; clients then get `dynamic-tool` parts.
         provider_options: What a provider is told about the tool, by provider; see `chatrt.prompt_cache`.
         function: What it was made of, for direct calls.
+        output_type: What it gives, as a type that pydantic takes; None if that is not said. Clients are told of it.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Tool:
     dynamic: bool = False
     provider_options: Mapping[str, Any] | None = None
     function: Callable[..., Any] | None = None
+    output_type: Any = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -159,6 +161,7 @@ class Tool:
         input_model: Any,
         *,
         description: str = "",
+        output_type: Any = None,
         to_model_output: ToModelOutput | None = None,
     ) -> Tool:
         """Declare a tool that the client answers.
@@ -167,6 +170,7 @@ class Tool:
             name: Its name.
             input_model: A pydantic model, or any other type pydantic takes, for the whole input.
             description: For the model; the docstring of `input_model` if empty.
+            output_type: See the class.
             to_model_output: See the class.
         """
         adapter: TypeAdapter[Any] = TypeAdapter(input_model)
@@ -178,6 +182,7 @@ class Tool:
             input_schema=schema,
             validate=adapter.validate_python,
             to_model_output=to_model_output,
+            output_type=output_type,
         )
 
     @classmethod
@@ -338,6 +343,7 @@ def tool(
             to_model_output=to_model_output,
             provider_options=provider_options,
             function=function,
+            output_type=read_output(function, local_names),
         )
 
     return declare if function is None else declare(function)

@@ -1,12 +1,13 @@
 """What is read from a function's signature, docstring and body."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from chatrt.errors import UsageError
-from chatrt.tool_schema import explain, has_body, parse_docstring, read_arguments
+from chatrt.tool_schema import explain, has_body, parse_docstring, read_arguments, read_output
 
 
 class Context:
@@ -218,3 +219,32 @@ def test_validation_problems_are_said_one_by_one():
     text = explain(caught.value)
     assert text.startswith("ValidationError: query: Field required; limit: Input should be a valid integer")
     assert "http" not in text
+
+
+def test_what_a_function_gives_is_read_from_its_annotation():
+    """Of a generator it is what it yields, of a coroutine function what is awaited; without an annotation it is not said."""
+
+    async def plain() -> dict[str, int]: ...
+
+    async def yields() -> AsyncIterator[list[str]]:
+        yield []
+
+    def nothing() -> None: ...
+
+    def silent(): ...
+
+    assert read_output(plain, {}) == dict[str, int]
+    assert read_output(yields, {}) == list[str]
+    assert read_output(nothing, {}) is type(None)
+    assert read_output(silent, {}) is None
+
+
+def test_what_cannot_be_resolved_is_not_said():
+    """An annotation for type checkers only is no reason to refuse a tool."""
+
+    def found() -> "Context": ...
+
+    def lost() -> "Nowhere": ...  # noqa: F821
+
+    assert read_output(found, {}) is Context
+    assert read_output(lost, {}) is None

@@ -1,4 +1,4 @@
-"""The command line: `chatrt dev`, `serve`, `chat`, `mcp`, `migrate` and `version`.
+"""The command line: `chatrt dev`, `serve`, `chat`, `mcp`, `migrate`, `openapi`, `types` and `version`.
 
 Exit codes: 0 when all went well, also after SIGTERM and Ctrl-C; 1 when something failed on the way; 2 when the command
 line or the target is wrong.
@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_chat(commands)
     _add_mcp(commands)
     _add_migrate(commands)
+    _add_openapi(commands)
+    _add_types(commands)
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -119,3 +121,25 @@ def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     migrate.add_argument("--to", type=int, metavar="VERSION", help="another version than the newest")
     migrate.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     migrate.add_argument("--yes", action="store_true", help="with --to 0: remove all sessions")
+
+
+def _add_openapi(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    openapi = commands.add_parser("openapi", help="write the OpenAPI document of the HTTP interface")
+    openapi.add_argument("target", nargs="?", help=f"{TARGET_HELP}; left out, the document names no agents")
+    _add_out(openapi)
+
+
+def _add_types(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    types = commands.add_parser("types", help="write TypeScript declarations of agents: actions, client data, tools")
+    types.add_argument("target", help=TARGET_HELP)
+    _add_out(types)
+    types.add_argument(
+        "--no-ai-sdk",
+        dest="ai_sdk",
+        action="store_false",
+        help="leave out the message types of the AI SDK: nothing is imported then",
+    )
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="FILE", help="where to write; standard output by default")

@@ -30,6 +30,7 @@ from chatrt.server.head_start import HeadStart, HeadStarts
 from chatrt.server.limits import Limits
 from chatrt.server.links import FileLinks
 from chatrt.server.native import NativeEndpoints
+from chatrt.server.openapi import OpenAPIEndpoint
 from chatrt.server.paths import SegmentPaths
 from chatrt.server.service import Service, StartOnFirstRequest
 from chatrt.server.streams import OpenStreams
@@ -111,6 +112,7 @@ def create_app(
         TriggerEndpoints(service, debug=debug),
         AttachmentEndpoints(service, links),
         WebhookEndpoints(service, webhooks, clock),
+        OpenAPIEndpoint(service),
     )
     own = [*_health(service), *(route for wire in wires for route in wire.routes())]
     app = Starlette(

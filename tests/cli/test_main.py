@@ -19,7 +19,7 @@ async def test_help_lists_commands_and_exit_codes(chatrt):
     """`chatrt --help` names every command and what the exit codes mean."""
     done = await chatrt.run("--help")
     assert done.code == 0
-    for word in ("dev", "serve", "chat", "version", "exit codes", "CHATRT_STORE"):
+    for word in ("dev", "serve", "chat", "openapi", "types", "version", "exit codes", "CHATRT_STORE"):
         assert word in done.out
 
 

@@ -97,7 +97,11 @@ async def test_a_failure_is_told_once(log):
     failure = {"code": "internal-error", "message": "An error occurred.", "id": "err_1"}
     error = ("chunk", {"type": "error", "errorText": "An error occurred."})
     await log.write(begin(1), START, error, complete(1, status="failed", error=failure))
-    assert types(await collect(read_turn(log.session, 1, after=0, dialect=parse_version(None)))) == ["start", "error", "[DONE]"]
+    assert types(await collect(read_turn(log.session, 1, after=0, dialect=parse_version(None)))) == [
+        "start",
+        "error",
+        "[DONE]",
+    ]
 
 
 async def test_a_log_that_ends_before_the_turn_is_no_end(log):
