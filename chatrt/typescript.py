@@ -128,6 +128,7 @@ class _Document:
         self._schema = schema
         self._name = name
         self._tags = dict(_tags_of(schema))
+        self._outermost: frozenset[str] = frozenset()  # the names that the type at hand is, not only holds
 
     def root(self) -> str:
         return self._referred("#") if _refers_to_itself(self._schema) else self._type(self._schema)
@@ -167,13 +168,17 @@ class _Document:
         return union(self._of_kind(kind, schema, tag) for kind in cast("list[str]", kinds))
 
     def _of_kind(self, kind: str, schema: dict[str, Any], tag: str | None) -> str:
-        match kind:
-            case "object":
-                return self._object(schema, tag)
-            case "array":
-                return self._array(schema)
-            case _:
-                return _SIMPLE.get(kind, "unknown")
+        around, self._outermost = self._outermost, frozenset()
+        try:
+            match kind:
+                case "object":
+                    return self._object(schema, tag)
+                case "array":
+                    return self._array(schema)
+                case _:
+                    return _SIMPLE.get(kind, "unknown")
+        finally:
+            self._outermost = around
 
     # --- objects and arrays
 
@@ -233,9 +238,13 @@ class _Document:
         definition = _DEFINITIONS.fullmatch(reference)
         wanted = definition[1] if definition else reference.rpartition("/")[2].strip("#") or self._name
         name, is_new = self._writer.find_name(unescaped(wanted), meaning)
+        if name in self._outermost:
+            return "unknown"  # it would be defined by itself, and by nothing else
         if is_new:
             description = cast("dict[str, Any]", target).get("description") if isinstance(target, dict) else None
+            around, self._outermost = self._outermost, self._outermost | {name}
             self._writer.declare(name, description, self._type(target, tag))
+            self._outermost = around
         return name
 
     def _closure(self, schema: Schema) -> dict[str, Any]:

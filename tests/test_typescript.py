@@ -201,6 +201,14 @@ def test_a_schema_that_refers_to_its_root():
     assert writer.declarations() == ["", "export type Chain = { next?: Chain };"]
 
 
+def test_a_type_that_would_be_itself_may_be_anything():
+    """A schema that only says that it is what it is says nothing; the compiler would refuse it."""
+    writer = TypeWriter()
+    schema = {"anyOf": [{"$ref": "#"}, {"type": "string"}, {"type": "array", "items": {"$ref": "#"}}]}
+    assert writer.type_of(schema, "Odd") == "Odd"
+    assert writer.declarations() == ["", "export type Odd = unknown;"]
+
+
 def test_values_of_any_json():
     """pydantic's JSON values are anything."""
     assert type_of(JsonValue) == "unknown"
