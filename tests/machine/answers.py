@@ -37,12 +37,14 @@ class Answers(Machine):
     @rule(
         script=moves,
         approved=st.sampled_from([True, True, False]),
-        how=st.sampled_from(["plain", "plain", "twice", "both"]),
+        how=st.sampled_from(["plain", "plain", "twice", "both", "made up"]),
     )
     def decide(self, script: list[str], approved: bool, how: str) -> None:
         """Approve or deny the newest call that needs it."""
         self.plan(script)
         message_id, part = list(self.calls("approval-requested"))[-1]
+        if how == "made up":
+            part = {**part, "approval": {"id": "made up"}}
         inputs = [self.answer(message_id, _decision(part, approved))]
         if how in ("twice", "both"):
             inputs.append(self.answer(message_id, _decision(part, approved if how == "twice" else not approved)))
