@@ -38,6 +38,9 @@ EXPOSED_HEADERS = ("x-stream-version", SETTLED_HEADER)
 CODES = {"session-closed": "session_closed"}
 """Codes that these clients know by another name."""
 
+DEFAULT_VERSION = "6"
+"""What is assumed of clients that do not say theirs."""
+
 SNAPSHOT_SECONDS = 60
 MAX_REASON = 256
 
@@ -246,7 +249,7 @@ class TriggerEndpoints:
         """Stream the outbox from a cursor on, until nothing came for a while, or up to its end where all is settled."""
         principal = self._identify(request)
         session = await self._session(request, principal, "read")
-        dialect = parse_version(request.headers.get(VERSION_HEADER))
+        dialect = parse_version(request.headers.get(VERSION_HEADER, DEFAULT_VERSION))
         after = await find_cursor(session, request.headers.get("last-event-id"))
         headers = STREAM_HEADERS
         # The stream of a closed session ends as well: nothing comes after what is left.
@@ -265,7 +268,7 @@ class TriggerEndpoints:
         principal = self._identify(request)
         session = await self._session(request, principal, "read")
         after = await find_cursor(session, request.query_params.get("afterEventId"))
-        dialect = parse_version(request.headers.get(VERSION_HEADER))
+        dialect = parse_version(request.headers.get(VERSION_HEADER, DEFAULT_VERSION))
         return json_response({"records": await list_records(session, after=after, dialect=dialect)})
 
     # --- tokens

@@ -116,7 +116,7 @@ def events(records: Iterable[bytes], last_seq: int, at: int) -> Iterator[bytes]:
 
 
 def data_records(record: Record, dialect: Dialect) -> bytes:
-    """Return a chunk as data records, one a line: mostly one, none if the reader knows no such chunk. Kept on the record."""
+    """Return a chunk as data records, one a line; empty if the reader knows no such chunk. Kept on the record."""
     name = f"trigger {dialect.name}"
     encoded = record.frames.get(name)
     if encoded is None:

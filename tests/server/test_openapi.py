@@ -18,8 +18,22 @@ from chatrt.server import create_app
 from chatrt.server.openapi import describe_http
 from tests.server.kit import KEY, user
 
-EXCUSED: set[tuple[str, str]] = set()
-"""Routes that are no part of the interface, as (method, path)."""
+EXCUSED = {
+    ("get", "/api/v1/sessions"),
+    ("post", "/api/v1/sessions"),
+    ("get", "/api/v1/sessions/{chatId}"),
+    ("patch", "/api/v1/sessions/{chatId}"),
+    ("post", "/api/v1/sessions/{chatId}/close"),
+    ("get", "/api/v1/sessions/{chatId}/transcript"),
+    ("get", "/api/v1/sessions/{chatId}/snapshot-url"),
+    ("get", "/api/v1/sessions/{chatId}/snapshot"),
+    ("post", "/api/v1/auth/jwt/claims"),
+    ("post", "/api/v1/auth/public-tokens"),
+    ("post", "/realtime/v1/sessions/{chatId}/in/append"),
+    ("get", "/realtime/v1/sessions/{chatId}/out"),
+    ("get", "/realtime/v1/sessions/{chatId}/out/records"),
+}
+"""Routes that are left out, as (method, path): those that are there for Trigger.dev's own clients, whose contract is theirs."""
 
 
 class Undo(BaseModel):
@@ -76,6 +90,7 @@ def test_every_route_is_in_the_document():
         routes |= {(method.lower(), path) for method in route.methods - {"HEAD"}}
     paths = describe_http([plain])["paths"]
     described = {(method, path) for path, operations in paths.items() for method in operations}
+    assert routes >= EXCUSED
     assert routes - EXCUSED == described
 
 
