@@ -31,12 +31,18 @@ CLIENTS = {
     "stock 5": ["node", "run.mjs", "stock", "5"],
     "stock 6": ["node", "run.mjs", "stock", "6"],
     "stock 7": ["node", "run.mjs", "stock", "7"],
+    "chatrt, ai 5": ["node", "run.mjs", "ours", "5"],
+    "chatrt, ai 6": ["node", "run.mjs", "ours", "6"],
+    "chatrt, ai 7": ["node", "run.mjs", "ours", "7"],
+    "chatrt, AgentChat": ["node", "run.mjs", "agent_chat_ts", ""],
+    "Trigger.dev, AgentChat": ["node", "run.mjs", "trigger_agent", ""],
+    "AG-UI, HttpAgent": ["node", "run.mjs", "ag_ui", ""],
     "Trigger.dev, ai 5": ["node", "run.mjs", "trigger", "5"],
     "Trigger.dev, ai 6": ["node", "run.mjs", "trigger", "6"],
     "Trigger.dev, ai 7": ["node", "run.mjs", "trigger", "7"],
     "AgentChat (Python)": [sys.executable, "-m", "tests.e2e.matrix.agent_chat"],
 }
-WITHOUT_APPROVALS = {"stock 5", "Trigger.dev, ai 5"}
+WITHOUT_APPROVALS = {"stock 5", "chatrt, ai 5", "Trigger.dev, ai 5"}
 
 CELLS = [
     pytest.param(client, scenario, id=f"{client}-{scenario}")

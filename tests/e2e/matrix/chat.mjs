@@ -15,7 +15,7 @@ export async function until(what, condition, describe) {
 export const textOf = (message) => message.parts.filter((part) => part.type === "text").map((part) => part.text).join("");
 
 /** What a person sees of a tool part. */
-const callOf = (part) => ({
+export const callOf = (part) => ({
   name: part.type.slice("tool-".length),
   id: part.toolCallId,
   state: part.state,
