@@ -251,12 +251,6 @@ BUGS = [
         "        return outcome\n    error = work.answer_error",
     ),
     Bug(
-        "a turn whose stream said error is completed",
-        "runtime/response.py",
-        'self.stream_error = self.stream_error or chunk["errorText"]',
-        "self.stream_error = None",
-    ),
-    Bug(
         "the text of an exception reaches people",
         "runtime/finish.py",
         'return PublicFailure(code, f"{MASKED} ({error_id})", error_id)',
