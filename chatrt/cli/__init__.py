@@ -80,6 +80,12 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve = commands.add_parser("serve", help="serve agents over HTTP")
     serve.add_argument("target", help=TARGET_HELP)
     _add_listening(serve)
+    serve.add_argument(
+        "--metrics-port",
+        type=int,
+        metavar="PORT",
+        help="serve GET /metrics on this port too, without a key, to whoever reaches it",
+    )
     serve.add_argument("--playground", action="store_true", help="serve the chat page at / (for agents, not for apps)")
     serve.add_argument(
         "--grace", type=float, default=5.0, metavar="SECONDS", help="what running turns get to end after SIGTERM (5)"

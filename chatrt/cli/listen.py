@@ -43,7 +43,15 @@ def read_options(options: argparse.Namespace) -> Listening:
 
 
 def _read_port(flag: int | None) -> int:
-    written = os.environ.get("CHATRT_PORT") or "8000" if flag is None else str(flag)
+    return check_port(os.environ.get("CHATRT_PORT") or "8000" if flag is None else str(flag))
+
+
+def check_port(written: str) -> int:
+    """Return a port that somebody wrote.
+
+    Raises:
+        UsageError: If it is none.
+    """
     if not (written.isascii() and written.isdigit() and int(written) <= 65535):
         raise UsageError(f"{written!r} is no port")
     return int(written)

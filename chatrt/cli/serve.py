@@ -7,13 +7,18 @@ import asyncio
 import gc
 import signal
 import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
 
-from chatrt.cli.listen import check_exposure, read_options, to_app
+from chatrt.cli.listen import check_exposure, check_port, read_options, to_app
 from chatrt.cli.target import load
+from chatrt.errors import UsageError
+from chatrt.server.metrics import metrics_route
 
 CONNECTIONS_GRACE = 3
 """Seconds that responses get to end once running turns have had their time."""
@@ -30,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
     target = load(options.target)
     app = to_app(target, playground=options.playground)
     check_exposure(app, listening.host)
+    metrics_port = None if options.metrics_port is None else check_port(str(options.metrics_port))
     config = uvicorn.Config(
         app,
         host=listening.host,
@@ -44,12 +50,12 @@ def run(options: argparse.Namespace) -> int:
         signal.signal(sig, _ignore)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         try:
-            return runner.run(_serve(app, config, options.grace))
+            return runner.run(_serve(app, config, options.grace, metrics_port))
         except SystemExit:
             return 1  # uvicorn leaves this way when the port is taken, and has said so
 
 
-async def _serve(app: Any, config: uvicorn.Config, grace: float) -> int:
+async def _serve(app: Any, config: uvicorn.Config, grace: float, metrics_port: int | None) -> int:
     server = GracefulServer(config, app, grace)
     sessions = getattr(getattr(app, "state", None), "sessions", None)
     if sessions is not None:
@@ -58,8 +64,41 @@ async def _serve(app: Any, config: uvicorn.Config, grace: float) -> int:
     # What is here by now stays until the end: the garbage collector need not look through it again and again.
     gc.collect()
     gc.freeze()
-    await server.serve()
+    async with _metrics_beside(app, config.host, metrics_port):
+        await server.serve()
     return 0 if server.started else 1
+
+
+@asynccontextmanager
+async def _metrics_beside(app: Any, host: str, port: int | None) -> AsyncGenerator[None]:
+    metrics = getattr(getattr(app, "state", None), "metrics", None)
+    if port is None:
+        yield
+        return
+    if metrics is None:
+        raise UsageError("--metrics-port needs an application that create_app has made")
+    config = uvicorn.Config(
+        Starlette(routes=[metrics_route(metrics)]), host=host, port=port, log_level="warning", access_log=False
+    )
+    try:
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise UsageError(f"--metrics-port {port}: {error.strerror}") from error
+    server = _SilentServer(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+class _SilentServer(uvicorn.Server):
+    """A server beside another one, which hears the signals for both."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
 
 
 def _ignore(_signal: int, _frame: FrameType | None) -> None:

@@ -20,6 +20,7 @@ from chatrt.errors import ChatrtError, PublicError, TurnInterruptedError
 from chatrt.events import BeforeTurnCompleteEvent, TurnCompleteEvent, TurnStatus
 from chatrt.runtime.calling import call
 from chatrt.runtime.context import RunContext
+from chatrt.runtime.counting import count_work
 from chatrt.runtime.response import Response
 from chatrt.runtime.turns import TurnWork
 from chatrt.runtime.work import Completed, Failed, Interrupted, Outcome, Stopped, Work
@@ -73,6 +74,8 @@ async def finish(work: Work, outcome: Outcome, *, will_retry: bool = False) -> U
     message = _keep_answer(work, response, outcome, said)
     response.end()
     last_seq = await _commit(work, outcome, message, failure, will_retry=will_retry)
+    if not will_retry:
+        count_work(context.writer.metrics, work, _status(outcome), message)
     if isinstance(work, TurnWork) and not will_retry:
         context.turns += 1
         await tell_turn_complete(work, outcome, message, raw, last_seq)

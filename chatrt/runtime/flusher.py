@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from chatrt.clock import Clock
 from chatrt.errors import SessionNotFoundError, StaleEpochError, StoreError, StoreUnavailableError
+from chatrt.metrics import APPEND_SECONDS, STORE_ERRORS, Instrument, Metrics
 from chatrt.stores import Lease, NewRecord, Store
 
 logger = logging.getLogger("chatrt.runtime")
@@ -52,9 +53,10 @@ class Pending(Protocol):
 class Flusher:
     """Groups the writes of all sessions of one process."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, metrics: Metrics | None = None) -> None:
         self.store = store
         self.clock = clock
+        self.metrics = metrics or Metrics()
         self._marked: list[Pending] = []
         self._task: asyncio.Task[None] | None = None
         self._scheduled = False
@@ -66,19 +68,30 @@ class Flusher:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._start)
 
-    async def insist(self, write: Callable[[], Awaitable[T]], look: Callable[[], Awaitable[T | None]]) -> T:
+    async def insist(
+        self,
+        write: Callable[[], Awaitable[T]],
+        look: Callable[[], Awaitable[T | None]],
+        *,
+        took: Instrument = APPEND_SECONDS,
+    ) -> T:
         """Write, and try again for some seconds while the store is unavailable.
 
         Args:
             write: The write.
             look: Says what an attempt of unknown outcome has written after all; None if it wrote nothing.
+            took: Where the time of the write is taken down.
         """
         failed = False
         for delay in (*RETRY_SECONDS, None):
             try:
                 done = await look() if failed else None
-                return await write() if done is None else done
+                if done is not None:
+                    return done
+                with self.metrics.timed(took):
+                    return await write()
             except StoreUnavailableError as error:
+                self.metrics.add(STORE_ERRORS, 1, error.code)
                 if delay is None:
                     raise
                 logger.warning("the store is unavailable, trying again in %s s: %s", delay, error)
@@ -130,6 +143,8 @@ class Flusher:
         except Exception as error:
             # Also what no store should raise: who waits for these records must not wait for ever.
             failure = error if isinstance(error, StoreError) else StoreError(repr(error))
+            if not isinstance(error, StoreUnavailableError):
+                self.metrics.add(STORE_ERRORS, 1, failure.code)
             if failure is not error:
                 logger.exception("the store broke")
             for one, _ in taken:

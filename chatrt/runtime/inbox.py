@@ -12,10 +12,12 @@ from chatrt.errors import (
     InvalidChunkError,
     InvalidInputError,
     InvalidMessageError,
+    StoreError,
     URLNotAllowedError,
 )
 from chatrt.file_urls import LET_IN, FileURLs
 from chatrt.ids import Ids
+from chatrt.metrics import INPUT_SECONDS, STORE_ERRORS, Metrics
 from chatrt.runtime.asks import Asker
 from chatrt.runtime.attachments import SessionAttachments
 from chatrt.stores import Appended, InKind, NewRecord, SessionKey, Store
@@ -36,6 +38,7 @@ class Inbox:
         rejects: Refuse user messages and regenerates with `SessionBusyError` while inputs are unsettled.
         file_urls: Which URLs file parts may have.
         attachments: The files of sessions; without them file parts may name any.
+        metrics: Where the time of an append is taken down.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Inbox:
         rejects: bool = False,
         file_urls: FileURLs = LET_IN,
         attachments: SessionAttachments | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._key = key
         self._store = store
@@ -58,6 +62,7 @@ class Inbox:
         self._rejects = rejects
         self._file_urls = file_urls
         self._attachments = attachments
+        self._metrics = metrics or Metrics()
 
     async def send_message(
         self,
@@ -274,9 +279,14 @@ class Inbox:
             body["askers"] = [asker.to_json() for asker in askers]
         record = NewRecord(kind, dumps(body))
         asks = kind == "regenerate" or (kind == "message" and body["message"]["role"] == "user")
-        appended = await self._store.append_in(
-            self._key, record, part_id=part_id, at=self._clock.now(), only_if_idle=self._rejects and asks
-        )
+        try:
+            with self._metrics.timed(INPUT_SECONDS):
+                appended = await self._store.append_in(
+                    self._key, record, part_id=part_id, at=self._clock.now(), only_if_idle=self._rejects and asks
+                )
+        except StoreError as error:
+            self._metrics.add(STORE_ERRORS, 1, error.code)
+            raise
         self._on_append()
         return appended
 

@@ -22,10 +22,12 @@ from chatrt.errors import (
     UsageError,
 )
 from chatrt.ids import Ids, RandomIds
+from chatrt.metrics import LOST_LEASES, STORE_ERRORS, Metrics
 from chatrt.runtime.asks import MAX_DEPTH
 from chatrt.runtime.attachments import SessionAttachments
 from chatrt.runtime.catalogue import Catalogue, check_chat_id
 from chatrt.runtime.flusher import Flusher
+from chatrt.runtime.gauges import watch_runs
 from chatrt.runtime.run import Run
 from chatrt.runtime.session import LiveSession, Session
 from chatrt.stores import (
@@ -83,7 +85,8 @@ class SessionManager(Catalogue):
         self.max_depth = max_depth
         files = find_attachment_store(self.store)
         self.attachments = SessionAttachments(attachments or Attachments(), files, self.clock, self.ids)
-        self._flusher = Flusher(self.store, self.clock)
+        self.metrics = Metrics()
+        self._flusher = Flusher(self.store, self.clock, self.metrics)
         self._lease_ttl = lease_ttl
         self._owner = RandomIds().new("worker")
         self._live: WeakValueDictionary[SessionKey, LiveSession] = WeakValueDictionary()
@@ -94,6 +97,7 @@ class SessionManager(Catalogue):
         self._draining = False
         self._unsubscribe: Callable[[], None] = lambda: None
         self._looks: set[asyncio.Task[None]] = set()
+        self._unserved = watch_runs(self.metrics, self._runs, self._live)
 
     @property
     def agents(self) -> Mapping[str, ChatAgent]:
@@ -285,7 +289,9 @@ class SessionManager(Catalogue):
         return Session(live, self.clock, self.ids, self._wake)
 
     def _make_live(self, row: SessionRow) -> LiveSession:
-        live = self._live[row.key] = LiveSession(row, self._agents[row.agent], self.store, self.attachments)
+        live = self._live[row.key] = LiveSession(
+            row, self._agents[row.agent], self.store, self.attachments, self.metrics
+        )
         return live
 
     # --- runs
@@ -315,7 +321,8 @@ class SessionManager(Catalogue):
                 row = await self.store.find_session(live.row.key)
                 if row is not None and row.status == "closed":
                     await self._close_children(row)
-        except StoreError:
+        except StoreError as error:
+            self.metrics.add(STORE_ERRORS, 1, error.code)
             logger.exception("the run of chat %s ended; it is taken up again later", live.row.key.chat_id)
         except SessionNotFoundError:
             logger.info("chat %s was deleted", live.row.key.chat_id)
@@ -417,6 +424,7 @@ class SessionManager(Catalogue):
                 await self._renew()
                 await self._take_up_unserved()
             except StoreError as error:
+                self.metrics.add(STORE_ERRORS, 1, error.code)
                 logger.warning("the store is unavailable: %s", error)
             except Exception:
                 logger.exception("a round over the leases failed; the next one comes")
@@ -430,9 +438,12 @@ class SessionManager(Catalogue):
             run = self._runs.get(lease.key)
             if run is not None and run.lease.epoch == lease.epoch:
                 run.lose_lease()
+                self.metrics.add(LOST_LEASES)
 
     async def _take_up_unserved(self) -> None:
-        for key in await self.store.find_unserved(at=self.clock.now(), agents=list(self._agents)):
+        keys = await self.store.find_unserved(at=self.clock.now(), agents=list(self._agents))
+        self._unserved.found(len(keys))
+        for key in keys:
             row = await self.store.find_session(key)
             if row is None or row.agent not in self._agents:
                 continue

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from chatrt.codec import dumps
 from chatrt.errors import CursorAheadError, SessionNotFoundError, StoreError, StoreUnavailableError
+from chatrt.metrics import COMMIT_SECONDS, Metrics
 from chatrt.runtime.flusher import Flusher
 from chatrt.stores import Commit, Lease, NewRecord, Record, SessionKey, Store
 
@@ -55,6 +56,15 @@ class Pulse:
         return rung
 
 
+class _Place:
+    """How far a live reader has come; written once for each batch, so that somebody can look at it."""
+
+    __slots__ = ("cursor",)
+
+    def __init__(self, cursor: int) -> None:
+        self.cursor = cursor
+
+
 class Outbox:
     """The readable side of `.out`."""
 
@@ -68,6 +78,7 @@ class Outbox:
         self._waiting: set[asyncio.Future[None]] = set()
         self._readers = 0
         self._watchers = 0
+        self._places: set[_Place] = set()
         self._ended = False
         self._is_written_here = False
         self._following: asyncio.Task[None] | None = None
@@ -82,6 +93,11 @@ class Outbox:
     def readers(self) -> int:
         """How many live readers are attached now, watchers not counted."""
         return self._readers - self._watchers
+
+    @property
+    def lag(self) -> int:
+        """How many records the live reader who is farthest behind has not taken yet."""
+        return max((self.last_seq - place.cursor for place in list(self._places)), default=0)
 
     def attach(self) -> Callable[[], None]:
         """Count as a live reader from now on, before the first record is read; the result ends it, once."""
@@ -119,8 +135,10 @@ class Outbox:
         self._readers += live
         self._watchers += live and watches
         create_future, waiting = asyncio.get_running_loop().create_future, self._waiting
+        place, cursor = _Place(after), after
+        if live:
+            self._places.add(place)
         try:
-            cursor = after
             if self._last_seq is None or after > self._last_seq or not self._is_written_here:
                 await self._look_up(after)
             while True:
@@ -130,6 +148,7 @@ class Outbox:
                     batch = self._recent(cursor) or await self._stored(cursor)
                     cursor = batch[-1].seq
                     yield batch
+                    place.cursor = cursor
                 if self._in_doubt:
                     continue
                 if not live or self._ended:
@@ -152,6 +171,7 @@ class Outbox:
                     waiting.discard(future)  # it may have been the pulse
         finally:
             self._watchers -= live and watches
+            self._places.discard(place)
             if live:
                 self._leave()
 
@@ -294,6 +314,11 @@ class OutboxWriter:
         self._committing = False
         self._failure: StoreError | None = None
 
+    @property
+    def metrics(self) -> Metrics:
+        """Where the process counts."""
+        return self._flusher.metrics
+
     def push(self, kind: str, body: bytes) -> None:
         """Append a record soon; it is published when it is stored."""
         self._pending.append(NewRecord(kind, body))
@@ -339,6 +364,7 @@ class OutboxWriter:
                 first_seq = await self._flusher.insist(
                     lambda: self._flusher.store.commit(self.lease, whole, at=at),
                     lambda: self._flusher.find_written(self, len(records)),
+                    took=COMMIT_SECONDS,
                 )
             except BaseException:
                 self._outbox.look_again()

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 from chatrt.codec import dumps
 from chatrt.errors import StaleEpochError, StoreError
 from chatrt.events import RecoveryPlan
 from chatrt.ids import Ids
+from chatrt.metrics import TAKEOVERS, TURN_SECONDS
 from chatrt.run_control import enter_run
 from chatrt.run_values import enter_values
 from chatrt.runtime.after_answer import after_answer
@@ -78,6 +80,8 @@ class Run:
         enter_tool(None)
         enter_answer(False)
         unfinished = await self._boot()
+        if unfinished is not None:
+            self._flusher.metrics.add(TAKEOVERS)
         reader = asyncio.create_task(self._arrivals.read())
         reader.add_done_callback(self._reader_ended)
         try:
@@ -112,6 +116,11 @@ class Run:
             self._live.nothing_at_hand()
             enter_run(None)
             enter_values(None)
+
+    @property
+    def waiting(self) -> int:
+        """How many inputs it has read and not settled, the one at hand included."""
+        return len(self._arrivals.queue) + (self._live.taken_up is not None)
 
     def drain(self) -> None:
         """End after the work at hand; what waits behind it is another run's."""
@@ -223,6 +232,7 @@ class Run:
     async def _serve_input(self, record: Record, work: Work) -> bool:
         self._arrivals.begin(record, work)
         self._live.taken_up = record
+        began = time.perf_counter()
         asks = begin_asks(
             Asker(self._live.agent.id, self._context.chat_id, work.in_seq),
             parse_askers(work.body.get("askers")),
@@ -239,6 +249,7 @@ class Run:
                 await asks.wind_up(stopped=isinstance(outcome, Stopped), failed=isinstance(outcome, Failed))
                 message = await finish(work, outcome)
                 record_end(span, outcome, work.usage, self._context.state.total_usage)
+            self._flusher.metrics.record(TURN_SECONDS, time.perf_counter() - began, self._live.agent.id)
             if self._context.loop is not None:
                 self._context.loop.ended(work.turn, message, outcome.error if isinstance(outcome, Failed) else None)
             await asks.end()

@@ -13,6 +13,7 @@ from chatrt.codec import check, loads
 from chatrt.errors import SessionNotFoundError
 from chatrt.history import History
 from chatrt.ids import Ids
+from chatrt.metrics import Metrics
 from chatrt.pending_messages import PendingMessage
 from chatrt.runtime.attachments import SessionAttachments
 from chatrt.runtime.inbox import Inbox
@@ -92,8 +93,11 @@ class LiveSession:
         injected: Messages that were put into the running turn.
     """
 
-    def __init__(self, row: SessionRow, agent: ChatAgent, store: Store, attachments: SessionAttachments) -> None:
+    def __init__(
+        self, row: SessionRow, agent: ChatAgent, store: Store, attachments: SessionAttachments, metrics: Metrics
+    ) -> None:
         self.row = row
+        self.metrics = metrics
         self.agent = agent
         self.store = store
         self.attachments = attachments
@@ -146,6 +150,7 @@ class Session:
             rejects=live.agent.when_busy == "reject",
             file_urls=live.agent.file_urls,
             attachments=live.attachments,
+            metrics=live.metrics,
         )
         self.outbox = live.outbox
 

@@ -29,6 +29,7 @@ from chatrt.server.errors import ErrorBoundary, from_http_exception, json_respon
 from chatrt.server.head_start import HeadStart, HeadStarts
 from chatrt.server.limits import Limits
 from chatrt.server.links import FileLinks
+from chatrt.server.metrics import metrics_route
 from chatrt.server.native import NativeEndpoints
 from chatrt.server.openapi import OpenAPIEndpoint
 from chatrt.server.paths import SegmentPaths
@@ -61,7 +62,8 @@ def create_app(
 ) -> Starlette:
     """Return an application that serves these agents.
 
-    `app.state.sessions` is its `SessionManager`, `app.state.authority` mints session tokens, `app.state.drain()` ends
+    `app.state.sessions` is its `SessionManager`, `app.state.authority` mints session tokens, `app.state.metrics` are
+    the figures of `GET /metrics`, `app.state.drain()` ends
     the open streams and takes no new work. Run by a server it starts and stops with the lifespan. Mounted under another
     application it starts with its first request; then whoever mounted it calls `await app.state.aclose()` at the end.
 
@@ -101,7 +103,7 @@ def create_app(
             secret_key or os.environ.get("CHATRT_SECRET_KEY"), clock=clock, ids=ids, allowed_origins=cors_origins
         ),
         limits=limits,
-        streams=OpenStreams(clock=clock, limits=limits, heartbeat=heartbeat),
+        streams=OpenStreams(clock=clock, limits=limits, heartbeat=heartbeat, metrics=sessions.metrics),
         head_starts=HeadStarts(head_start),
     )
     links = FileLinks(service.authority.derive_key("chatrt attachment link v1"), clock)
@@ -114,7 +116,11 @@ def create_app(
         WebhookEndpoints(service, webhooks, clock),
         OpenAPIEndpoint(service),
     )
-    own = [*_health(service), *(route for wire in wires for route in wire.routes())]
+    own = [
+        *_health(service),
+        metrics_route(sessions.metrics, service.authority),
+        *(route for wire in wires for route in wire.routes()),
+    ]
     app = Starlette(
         routes=[*own, *routes, *(_playground() if playground else ())],
         middleware=_middleware(service, ids, cors_origins, debug=debug),
@@ -123,6 +129,7 @@ def create_app(
     )
     app.router.redirect_slashes = False
     app.state.sessions = sessions
+    app.state.metrics = sessions.metrics
     app.state.authority = service.authority
     app.state.drain = service.drain
     app.state.aclose = service.aclose

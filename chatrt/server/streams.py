@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Literal, cast
 
@@ -13,6 +14,7 @@ from sse_starlette.sse import AppStatus, EventSourceResponse, SendTimeoutError
 from starlette.types import Message, Receive, Scope, Send
 
 from chatrt.clock import Clock
+from chatrt.metrics import LOOP_LAG, OPEN_STREAMS, STALLED, STREAMS_CUT, Metrics
 from chatrt.server.limits import Limits
 from chatrt.wires.ai_sdk import StreamCutError
 from chatrt.wires.formats import EVENT_STREAM, KEEP_ALIVE
@@ -21,6 +23,9 @@ logger = logging.getLogger("chatrt.server")
 
 LOOKS_PER_SEND = 8
 """How often a stalled reader is looked at within the time it may stall."""
+
+LAG_SECONDS = 0.5
+"""How long the event loop is left alone between two looks at how late it is."""
 
 GRACE_SECONDS = 2.0
 """How long a stream has to end by itself when the server stops, before sse-starlette cancels it."""
@@ -43,8 +48,11 @@ class OpenStreams:
     earlier calls `drain`.
     """
 
-    def __init__(self, *, clock: Clock, limits: Limits, heartbeat: float) -> None:
+    def __init__(self, *, clock: Clock, limits: Limits, heartbeat: float, metrics: Metrics | None = None) -> None:
         self.clock = clock
+        self.metrics = metrics or Metrics()
+        self.metrics.watch(OPEN_STREAMS, lambda: len(self._open))
+        self.metrics.watch(STALLED, self._longest_stall)
         self.limits = limits
         self.heartbeat = heartbeat
         self.draining = False
@@ -63,7 +71,8 @@ class OpenStreams:
         logging.getLogger("sse_starlette.sse").setLevel(logging.INFO)
         self.stopping = anyio.Event()
         loop = asyncio.get_running_loop()
-        self._watchers = [loop.create_task(self._watch(self.stopping)), loop.create_task(self._cut_stalled())]
+        watchers = (self._watch(self.stopping), self._cut_stalled(), self._measure_lag())
+        self._watchers = [loop.create_task(watcher) for watcher in watchers]
 
     async def _watch(self, stopping: anyio.Event) -> None:
         await stopping.wait()
@@ -78,6 +87,19 @@ class OpenStreams:
                 since = stream.sending_since
                 if since is not None and loop.time() - since > self.limits.send_seconds:
                     stream.cut()
+
+    async def _measure_lag(self) -> None:
+        """Notice when something keeps the event loop from turning: everybody's stream stands still then."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_SECONDS
+            await asyncio.sleep(LAG_SECONDS)
+            self.metrics.record(LOOP_LAG, max(loop.time() - due, 0.0))
+
+    def _longest_stall(self) -> float:
+        now = time.monotonic()  # the loop's own clock; whoever looks may be in another thread
+        stalls = [now - since for stream in list(self._open) if (since := stream.sending_since) is not None]
+        return max(stalls, default=0.0)
 
     def drain(self) -> None:
         """End every open stream at a record boundary; the application takes no new work from now on."""
@@ -180,6 +202,7 @@ class EventStream(EventSourceResponse):
         self._data_since: float | None = None
         self._heartbeat_since: float | None = None
         self._ended = False
+        self._broken = False
         self._waiting = False
         self._wait: asyncio.Timeout | None = None
         self._life: asyncio.Timeout | None = None
@@ -208,6 +231,7 @@ class EventStream(EventSourceResponse):
                 await super().__call__(scope, receive, send)
         except (SendTimeoutError, TimeoutError):
             logger.info("a reader took nothing for %g s and was cut off", self._streams.limits.send_seconds)
+            self._streams.metrics.add(STREAMS_CUT, 1, "stalled")
         except _EndedError:
             pass  # the response stays incomplete, so the server breaks the connection
         finally:
@@ -248,6 +272,8 @@ class EventStream(EventSourceResponse):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _break_or_close(self) -> None:
+        reason = "failed" if self._broken else "shutdown" if self._streams.draining else "time"
+        self._streams.metrics.add(STREAMS_CUT, 1, reason)
         if self._when_cut == "break":
             raise _EndedError from None
 
@@ -267,14 +293,14 @@ class EventStream(EventSourceResponse):
                     raise _EndedError
                 self._waiting = True
         except StreamCutError:
-            self._when_cut = "break"
+            self._when_cut, self._broken = "break", True
             raise _EndedError from None
         except Exception as error:
             if not self._waiting:
                 raise  # of the connection, not of the log
             # The status has been sent: all that can still be told is that the stream is not complete.
             logger.exception("a stream broke off")
-            self._when_cut = "break"
+            self._when_cut, self._broken = "break", True
             raise _EndedError from error
         finally:
             self._waiting = False

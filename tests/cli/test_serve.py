@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from chatrt.client import AgentChat
+from tests.cli.conftest import free_port
 from tests.models.provider import openai_wire
 from tests.models.provider.server import ProviderServer
 
@@ -198,3 +199,15 @@ async def test_a_model_call_is_no_line_in_the_log(chatrt):
     finally:
         provider.close()
     assert b"LiteLLM" not in out + err
+
+
+async def test_figures_on_a_port_of_their_own(chatrt):
+    """With `--metrics-port` whoever reaches that port sees the figures, and nothing else."""
+    port = free_port()
+    process, url = await chatrt.serve("agent_file.py", "--metrics-port", str(port), CHATRT_SECRET_KEY="k" * 32)
+    async with httpx.AsyncClient() as http:
+        assert (await http.get(f"{url}/metrics")).status_code == 401
+        assert "chatrt_active_runs 0.0" in (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+        assert (await http.get(f"http://127.0.0.1:{port}/v1/sessions")).status_code == 404
+    process.terminate()
+    assert await process.wait() == 0

@@ -118,7 +118,7 @@ async def test_an_accident_is_told_as_500(make_kit):
         ("GET", "/api/chat", 404, "not-found"),
         ("GET", "/docs", 404, "not-found"),
         ("GET", "/openapi.json", 404, "not-found"),
-        ("GET", "/metrics", 404, "not-found"),
+        ("GET", "/metricz", 404, "not-found"),
         ("PUT", "/v1/sessions", 405, "method-not-allowed"),
         ("GET", "/v1/sessions/a/in", 405, "method-not-allowed"),
         ("POST", "/v1/sessions/a/out", 405, "method-not-allowed"),
