@@ -1,4 +1,5 @@
 """The command line: `chatrt dev`, `serve`, `chat`, `mcp`, `migrate`, `openapi`, `types` and `version`.
+"""The command line: `chatrt dev`, `serve`, `chat`, `mcp`, `migrate`, `doctor` and `version`.
 
 Exit codes: 0 when all went well, also after SIGTERM and Ctrl-C; 1 when something failed on the way; 2 when the command
 line or the target is wrong.
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_migrate(commands)
     _add_openapi(commands)
     _add_types(commands)
+    _add_doctor(commands)
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -119,6 +121,19 @@ def _add_mcp(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     mcp.add_argument("--agent", metavar="ID", action="append", help="an agent to serve; all of a target by default")
     mcp.add_argument("--store", metavar="URL", help="where a target keeps the chats (memory://)")
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    doctor = commands.add_parser("doctor", help="look for what is wrong with the set-up, and say what to do about it")
+    doctor.add_argument("target", nargs="?", help=TARGET_HELP)
+    doctor.add_argument("--store", metavar="URL", help="the store (CHATRT_STORE, else sqlite:///chatrt.db)")
+    doctor.add_argument(
+        "--url", help="a server as its clients reach it, through its proxy; its key is CHATRT_SECRET_KEY"
+    )
+    doctor.add_argument(
+        "--idle", type=float, default=0.0, metavar="SECONDS", help="with --url: watch a quiet stream for so long (0)"
+    )
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]

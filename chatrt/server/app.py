@@ -33,6 +33,7 @@ from chatrt.server.metrics import metrics_route
 from chatrt.server.native import NativeEndpoints
 from chatrt.server.openapi import OpenAPIEndpoint
 from chatrt.server.paths import SegmentPaths
+from chatrt.server.probe import probe_route
 from chatrt.server.service import Service, StartOnFirstRequest
 from chatrt.server.streams import OpenStreams
 from chatrt.server.trigger import ALLOWED_HEADERS, EXPOSED_HEADERS, TriggerEndpoints
@@ -119,6 +120,7 @@ def create_app(
     own = [
         *_health(service),
         metrics_route(sessions.metrics, service.authority),
+        probe_route(service),
         *(route for wire in wires for route in wire.routes()),
     ]
     app = Starlette(

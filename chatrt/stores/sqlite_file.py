@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from fcntl import LOCK_EX, LOCK_NB, flock
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
 from urllib.parse import quote
 
@@ -62,6 +62,22 @@ class FileLock:
             os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = None
+
+
+def find_holder(path: str) -> str | None:
+    """Return the process id that holds the lock of a database file, `?` if it did not say; None if nobody does."""
+    try:
+        fd = os.open(f"{path}.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        flock(fd, LOCK_SH | LOCK_NB)
+    except BlockingIOError:
+        return os.pread(fd, 64, 0).decode("ascii", "replace").strip() or "?"
+    else:
+        return None
+    finally:
+        os.close(fd)
 
 
 def create_private(path: str) -> None:
