@@ -1,5 +1,7 @@
 """The command line: `chatrt dev`, `serve`, `chat`, `mcp`, `migrate`, `openapi`, `types` and `version`.
 """The command line: `chatrt dev`, `serve`, `chat`, `mcp`, `migrate`, `doctor` and `version`.
+"""The command line: `chatrt dev`, `serve`, `chat`, `mcp`, `migrate`, `doctor`, `backup`, `restore` and
+`version`.
 
 Exit codes: 0 when all went well, also after SIGTERM and Ctrl-C; 1 when something failed on the way; 2 when the command
 line or the target is wrong.
@@ -68,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_openapi(commands)
     _add_types(commands)
     _add_doctor(commands)
+    _add_backup(commands)
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -121,6 +124,15 @@ def _add_mcp(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     mcp.add_argument("--agent", metavar="ID", action="append", help="an agent to serve; all of a target by default")
     mcp.add_argument("--store", metavar="URL", help="where a target keeps the chats (memory://)")
+
+
+def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    backup = commands.add_parser("backup", help="copy a SQLite store to a file, while it is served or not")
+    backup.add_argument("target", help="a file that is not there yet, or a folder")
+    backup.add_argument("--store", metavar="URL", help="the store (CHATRT_STORE, else sqlite:///chatrt.db)")
+    restore = commands.add_parser("restore", help="put a backup in the place of a SQLite store that nobody serves")
+    restore.add_argument("backup", help="what `chatrt backup` wrote")
+    restore.add_argument("--store", metavar="URL", help="the store (CHATRT_STORE, else sqlite:///chatrt.db)")
 
 
 def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]
