@@ -45,6 +45,7 @@ _HOMES = {
     "Usage": "chatrt.models",
     "to_litellm": "chatrt.models",
     "Session": "chatrt.runtime",
+    "Retention": "chatrt.runtime",
     "SessionManager": "chatrt.runtime",
     "session_writer": "chatrt.runtime",
     "create_app": "chatrt.server",

@@ -33,7 +33,7 @@ from chatrt.prompt import Prompt, SystemPrompt
 from chatrt.prompt_cache import cache_control, cache_last_message, cache_last_tool
 from chatrt.run_control import RunControl, current_run
 from chatrt.run_locals import Local, local, local_values
-from chatrt.runtime import Session, SessionManager, session_writer
+from chatrt.runtime import Retention, Session, SessionManager, session_writer
 from chatrt.server import Delivery, HeadStartRequest, Webhook, WebhookEvent, create_app, start_head_start
 from chatrt.serving import ServedSession, ServedTurn
 from chatrt.skills import Skill, load_skills, skill_tools, skills_preamble
@@ -80,6 +80,7 @@ __all__ = [
     "RecoveryBootEvent",
     "RecoveryPlan",
     "ResumeEvent",
+    "Retention",
     "RunControl",
     "ScriptedModel",
     "ServedSession",

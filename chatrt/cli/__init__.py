@@ -91,6 +91,12 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="PORT",
         help="serve GET /metrics on this port too, without a key, to whoever reaches it",
     )
+    serve.add_argument(
+        "--delete-closed-after", type=float, metavar="DAYS", help="remove sessions that were closed so long ago (never)"
+    )
+    serve.add_argument(
+        "--delete-idle-after", type=float, metavar="DAYS", help="remove sessions that nobody used for so long (never)"
+    )
     serve.add_argument("--playground", action="store_true", help="serve the chat page at / (for agents, not for apps)")
     serve.add_argument(
         "--grace", type=float, default=5.0, metavar="SECONDS", help="what running turns get to end after SIGTERM (5)"

@@ -11,6 +11,7 @@ from typing import Any
 
 from chatrt.cli.target import Target
 from chatrt.errors import UsageError
+from chatrt.runtime import Retention
 from chatrt.server import create_app
 
 
@@ -57,9 +58,17 @@ def check_port(written: str) -> int:
     return int(written)
 
 
-def to_app(target: Target, *, playground: bool) -> Any:
-    """Return the target's application, or one for its agents."""
-    return create_app(target.agents, playground=playground) if target.app is None else target.app
+def to_app(target: Target, *, playground: bool, retention: Retention | None = None) -> Any:
+    """Return the target's application, or one for its agents.
+
+    Raises:
+        UsageError: If an application is to keep to a retention that it was not made with.
+    """
+    if target.app is None:
+        return create_app(target.agents, playground=playground, retention=retention)
+    if retention is not None:
+        raise UsageError("sessions of an application are removed as create_app(..., retention=...) says")
+    return target.app
 
 
 def check_exposure(app: Any, host: str) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,7 @@ from starlette.applications import Starlette
 from chatrt.cli.listen import check_exposure, check_port, read_options, to_app
 from chatrt.cli.target import load
 from chatrt.errors import UsageError
+from chatrt.runtime import Retention
 from chatrt.server.metrics import metrics_route
 
 CONNECTIONS_GRACE = 3
@@ -33,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """
     listening = read_options(options)
     target = load(options.target)
-    app = to_app(target, playground=options.playground)
+    app = to_app(target, playground=options.playground, retention=_read_retention(options))
     check_exposure(app, listening.host)
     metrics_port = None if options.metrics_port is None else check_port(str(options.metrics_port))
     config = uvicorn.Config(
@@ -53,6 +55,16 @@ def run(options: argparse.Namespace) -> int:
             return runner.run(_serve(app, config, options.grace, metrics_port))
         except SystemExit:
             return 1  # uvicorn leaves this way when the port is taken, and has said so
+
+
+def _read_retention(options: argparse.Namespace) -> Retention | None:
+    closed, idle = options.delete_closed_after, options.delete_idle_after
+    if closed is None and idle is None:
+        return None
+    return Retention(
+        closed_after=None if closed is None else timedelta(days=closed),
+        idle_after=None if idle is None else timedelta(days=idle),
+    )
 
 
 async def _serve(app: Any, config: uvicorn.Config, grace: float, metrics_port: int | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 from chatrt.attachments import Attachments
@@ -267,11 +267,18 @@ class SessionAttachments:
 
     async def delete_all(self, key: SessionKey) -> None:
         """Remove what a bucket has of a session; what the store has goes with the session itself."""
+        await self.forget(key, await self.find_in_bucket(key))
+
+    async def find_in_bucket(self, key: SessionKey) -> list[Attachment]:
+        """Return what a bucket has of a session."""
         if self._store is None or self.options.bucket is None:
-            return
-        for row in await self._store.find_all(key):
-            if row.in_bucket:
-                await self._remove(key, row)
+            return []
+        return [row for row in await self._store.find_all(key) if row.in_bucket]
+
+    async def forget(self, key: SessionKey, found: Sequence[Attachment]) -> None:
+        """Remove these from the bucket; their session may be gone by now."""
+        for row in found:
+            await self._remove(key, row)
 
     async def aclose(self) -> None:
         """Close the connections to the bucket."""

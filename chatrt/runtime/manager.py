@@ -28,6 +28,7 @@ from chatrt.runtime.attachments import SessionAttachments
 from chatrt.runtime.catalogue import Catalogue, check_chat_id
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.gauges import watch_runs
+from chatrt.runtime.retention import Keeper, Retention, is_family_idle
 from chatrt.runtime.run import Run
 from chatrt.runtime.session import LiveSession, Session
 from chatrt.stores import (
@@ -57,6 +58,7 @@ class SessionManager(Catalogue):
         clock: For idle times, leases and timestamps.
         ids: For messages, nodes, runs and errors.
         lease_ttl: Seconds after which another worker may take over from one that is silent.
+        retention: How long sessions are kept; for ever by default.
         max_depth: How many turns may wait for one another: an agent for its sub-agent, that for its own, and so on.
         attachments: How the files of chats are treated.
 
@@ -73,6 +75,7 @@ class SessionManager(Catalogue):
         ids: Ids | None = None,
         lease_ttl: float = 10.0,
         max_depth: int = MAX_DEPTH,
+        retention: Retention | None = None,
         attachments: Attachments | None = None,
     ) -> None:
         listed = [agents] if isinstance(agents, ChatAgent) else list(agents)
@@ -97,6 +100,10 @@ class SessionManager(Catalogue):
         self._draining = False
         self._unsubscribe: Callable[[], None] = lambda: None
         self._looks: set[asyncio.Task[None]] = set()
+        self._keeping: asyncio.Task[None] | None = None
+        self._keeper = (
+            None if retention is None else Keeper(retention, self.store, self.clock, self.metrics, self._expire_session)
+        )
         self._unserved = watch_runs(self.metrics, self._runs, self._live)
 
     @property
@@ -130,6 +137,8 @@ class SessionManager(Catalogue):
             self._unsubscribe = self.store.subscribe(self._on_notice)
             await self._take_up_unserved()
             self._sweeper = asyncio.create_task(self._sweep())
+            if self._keeper is not None:
+                self._keeping = asyncio.create_task(self._keeper.run())
 
     async def aclose(self, *, grace: float = 20.0) -> None:
         """Let running turns end for up to `grace` seconds, cancel what is left, close the store.
@@ -142,6 +151,9 @@ class SessionManager(Catalogue):
         self._unsubscribe()
         self._sweeper.cancel()
         await asyncio.wait({self._sweeper})
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait({self._keeping})
         for run in self._runs.values():
             run.drain()
         if self._tasks:
@@ -275,10 +287,27 @@ class SessionManager(Catalogue):
             await self.delete_session(child, tenant=tenant)
         await self.attachments.delete_all(key)
         deleted = await self.store.delete_session(key)
+        self._let_go(key)
+        return deleted
+
+    def _let_go(self, key: SessionKey) -> None:
+        live = self._live.pop(key, None)
         if live is not None:
             live.outbox.end()
-            self._live.pop(key, None)
-        return deleted
+
+    async def _expire_session(self, row: SessionRow, before: float) -> bool:
+        """Remove a session and those it started if none of them has moved since; a file outlives nothing it is in."""
+        if not await is_family_idle(self.store, row.key, before=before):
+            return False
+        children = await self._find_children(row.key)
+        files = await self.attachments.find_in_bucket(row.key)
+        if not await self.store.delete_expired(row.key, before=before, at=self.clock.now()):
+            return False
+        await self.attachments.forget(row.key, files)
+        self._let_go(row.key)
+        for child in children:
+            await self.delete_session(child, tenant=row.key.tenant)
+        return True
 
     def _handle(self, row: SessionRow) -> Session:
         live = self._live.get(row.key)

@@ -20,7 +20,7 @@ from chatrt.attachments import Attachments
 from chatrt.clock import Clock, SystemClock
 from chatrt.errors import UsageError
 from chatrt.ids import Ids, RandomIds
-from chatrt.runtime import SessionManager
+from chatrt.runtime import Retention, SessionManager
 from chatrt.server.ag_ui import AGUIEndpoints
 from chatrt.server.ai_sdk import CHAT_ID_HEADER, TOKEN_HEADER, VERSION_HEADER, AISDKEndpoints
 from chatrt.server.attachments import FILENAME_HEADER, AttachmentEndpoints
@@ -57,6 +57,7 @@ def create_app(
     head_start: HeadStart | Mapping[str, HeadStart] | None = None,
     attachments: Attachments | None = None,
     webhooks: Sequence[Webhook] = (),
+    retention: Retention | None = None,
     routes: Sequence[BaseRoute] = (),
     clock: Clock | None = None,
     ids: Ids | None = None,
@@ -64,9 +65,9 @@ def create_app(
     """Return an application that serves these agents.
 
     `app.state.sessions` is its `SessionManager`, `app.state.authority` mints session tokens, `app.state.metrics` are
-    the figures of `GET /metrics`, `app.state.drain()` ends
-    the open streams and takes no new work. Run by a server it starts and stops with the lifespan. Mounted under another
-    application it starts with its first request; then whoever mounted it calls `await app.state.aclose()` at the end.
+    the figures of `GET /metrics`, `app.state.drain()` ends the open streams and takes no new work. Run by a server it
+    starts and stops with the lifespan. Mounted under another application it starts with its first request; then whoever
+    mounted it calls `await app.state.aclose()` at the end.
 
     Args:
         agents: What is served.
@@ -83,6 +84,7 @@ def create_app(
         attachments: How large the files of chats may be, of which types, and where they are kept; see
             `chatrt.attachments`.
         webhooks: What other services may tell; see `chatrt.server.webhooks`.
+        retention: How long sessions are kept; for ever by default.
         routes: More routes, looked at after the application's own.
         clock: Time, for tests.
         ids: Fresh ids, for tests.
@@ -97,7 +99,7 @@ def create_app(
     if "*" in cors_origins:
         raise UsageError("name the origins that may call: '*' would let every page of the web in")
     chosen = store or os.environ.get("CHATRT_STORE") or DEFAULT_STORE
-    sessions = SessionManager(agents, chosen, clock=clock, ids=ids, attachments=attachments)
+    sessions = SessionManager(agents, chosen, clock=clock, ids=ids, attachments=attachments, retention=retention)
     service = Service(
         sessions=sessions,
         authority=Authority(

@@ -369,6 +369,29 @@ class Store(Protocol):
         """
         ...
 
+    async def find_expired(
+        self, *, closed_before: float | None, idle_before: float | None, at: float, limit: int = 50, skip: int = 0
+    ) -> list[SessionRow]:
+        """Return sessions of all tenants that moved last before a time, the oldest first, `skip` of them left out.
+
+        Only those with nothing unsettled, that nobody holds at `at`, and that no other session started; one whose
+        parent is gone counts as its own.
+
+        Args:
+            closed_before: The time for closed sessions; None for never.
+            idle_before: The time for all sessions; None for never.
+            at: Now.
+            limit: At most so many.
+            skip: How many of the oldest are known already.
+        """
+        ...
+
+    async def delete_expired(self, key: SessionKey, *, before: float, at: float) -> bool:
+        """Remove a session as `delete_session` does, if it moved last before a time, has nothing unsettled and nobody
+        holds it; all of that is one transaction. False if it stays or is gone.
+        """
+        ...
+
     # --- .in
 
     async def append_in(

@@ -247,6 +247,15 @@ class SQLiteStore:
     async def delete_session(self, key: SessionKey) -> bool:
         return await self._write(writes.delete_session, key)
 
+    async def find_expired(
+        self, *, closed_before: float | None, idle_before: float | None, at: float, limit: int = 50, skip: int = 0
+    ) -> list[SessionRow]:
+        times = {"closed_before": closed_before, "idle_before": idle_before, "at": at}
+        return await self._read_large(partial(reads.find_expired, **times, limit=limit, skip=skip))
+
+    async def delete_expired(self, key: SessionKey, *, before: float, at: float) -> bool:
+        return await self._write(writes.delete_expired, key, before, at)
+
     # --- .in
 
     async def append_in(

@@ -5,7 +5,7 @@ Writers go on meanwhile.
 
 A restored store is older than what its clients have seen. Were numbers given out a second time, a client that goes on
 from its cursor would be shown other records under them. So all numbers move up by `LEAP`: whoever comes with a cursor
-from before meets a `gap` and loads the messages, and nobody who waits for a lost input takes another one's answer for it.
+from before meets a `gap` and loads the messages, and nobody who waits for a lost input takes another answer for its.
 """
 
 from __future__ import annotations

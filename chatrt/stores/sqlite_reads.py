@@ -47,6 +47,15 @@ WHERE (h.in_last > h.in_cursor OR h.out_last > h.settled_seq)
 ORDER BY h.sid LIMIT ?3
 """
 
+_EXPIRED = f"""
+{_SESSION} JOIN leases l ON l.sid = s.sid
+WHERE (h.updated_at < :idle_before OR (s.status = 'closed' AND h.updated_at < :closed_before))
+    AND h.in_last <= h.in_cursor AND h.out_last <= h.settled_seq AND (l.owner IS NULL OR l.expires_at < :at)
+    AND (s.parent_id IS NULL
+        OR NOT EXISTS (SELECT 1 FROM sessions p WHERE p.tenant = s.tenant AND p.chat_id = s.parent_id))
+ORDER BY h.updated_at, s.sid LIMIT :limit OFFSET :skip
+"""  # noqa: S608 - a constant of this file
+
 _READ_IN = """
 SELECT i.seq, i.at, i.kind, i.body FROM sessions s JOIN inbox i ON i.sid = s.sid
 WHERE s.tenant = ? AND s.chat_id = ? AND i.seq > ? ORDER BY i.seq LIMIT ?
@@ -147,6 +156,18 @@ def list_recent(
     sql = f"{_RECENT.format(index=index)} WHERE {' AND '.join(conditions)}"
     sql += f" ORDER BY h.updated_at DESC, s.chat_id DESC LIMIT {limit:d}"
     return [session_row(row) for row in connection.execute(sql, parameters).fetchall()]
+def find_expired(
+    connection: sqlite3.Connection,
+    *,
+    closed_before: float | None,
+    idle_before: float | None,
+    at: float,
+    limit: int,
+    skip: int,
+) -> list[SessionRow]:
+    times = {"closed_before": closed_before, "idle_before": idle_before, "at": at}
+    found = connection.execute(_EXPIRED, {**times, "limit": limit, "skip": skip})
+    return [session_row(row) for row in found.fetchall()]
 
 
 def find_unserved(

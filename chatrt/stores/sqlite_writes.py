@@ -159,6 +159,15 @@ def delete_session(connection: sqlite3.Connection, key: SessionKey) -> bool:
     return connection.execute(f"DELETE FROM sessions WHERE sid = {_SID}", _named(key)).rowcount > 0
 
 
+def delete_expired(connection: sqlite3.Connection, key: SessionKey, before: float, at: float) -> bool:
+    sql = (
+        f"DELETE FROM sessions WHERE sid = {_SID} AND sid IN (SELECT h.sid FROM heads h JOIN leases l ON l.sid = h.sid"
+        " WHERE h.updated_at < :before AND h.in_last <= h.in_cursor AND h.out_last <= h.settled_seq"
+        " AND (l.owner IS NULL OR l.expires_at < :at))"
+    )
+    return connection.execute(sql, _named(key, before=before, at=at)).rowcount > 0
+
+
 def append_in(
     connection: sqlite3.Connection,
     *,

@@ -96,7 +96,9 @@ class Log:
                         self._note_new(lease.key, ".out", first_seq, records, at)
             case "commit", (Lease() as lease, Commit() as commit, *_):
                 self._note_new(lease.key, ".out", result, commit.records, at)
-            case "delete_session", (SessionKey() as key, *_):
+            case "delete_expired", _ if not result:
+                pass
+            case "delete_session" | "delete_expired", (SessionKey() as key, *_):
                 self._records.pop((key, ".in"), None)
                 self._records.pop((key, ".out"), None)
             case _:

@@ -59,6 +59,23 @@ EXPORT_INPUTS = "SELECT seq, at, kind, body, part_id FROM chatrt.inbox WHERE sid
 EXPORT_SEGMENTS = """
 SELECT first_seq, count, at, body FROM chatrt.out_segments WHERE sid = $1 AND first_seq <= $2 ORDER BY first_seq
 """
+_AT_REST = """h.in_last <= h.in_cursor AND h.out_last <= h.settled_seq AND (h.owner IS NULL OR h.expires_at < $3)"""
+EXPIRED = f"""
+{_SESSION}
+WHERE (h.updated_at < $1 OR (h.closed AND h.updated_at < $2)) AND {_AT_REST}
+    AND (s.parent_id IS NULL
+        OR NOT EXISTS (SELECT 1 FROM chatrt.sessions p WHERE p.tenant = s.tenant AND p.chat_id = s.parent_id))
+ORDER BY h.updated_at, s.sid LIMIT $4 OFFSET $5
+"""  # noqa: S608 - constants of this file
+# Whoever waits for the lock looks again once it is there: at a row that an input has moved meanwhile it finds nothing.
+DELETE_EXPIRED = f"""
+WITH due AS MATERIALIZED (
+    SELECT s.tenant, s.chat_id FROM chatrt.heads h JOIN chatrt.sessions s USING (sid)
+    WHERE s.tenant = $1 AND s.chat_id = $2 AND {_AT_REST} AND h.updated_at < $4
+    FOR UPDATE OF h
+)
+SELECT chatrt.delete_session_1(tenant, chat_id, $5) FROM due
+"""  # noqa: S608 - constants of this file
 
 READ_IN = """
 SELECT i.seq, i.at, i.kind, i.body FROM chatrt.inbox i

@@ -212,6 +212,20 @@ class PostgresStore:
     async def delete_session(self, key: SessionKey) -> bool:
         return (await self._write(queries.DELETE, key.tenant, key.chat_id, self._origin))[0][0]
 
+    async def find_expired(
+        self, *, closed_before: float | None, idle_before: float | None, at: float, limit: int = 50, skip: int = 0
+    ) -> list[SessionRow]:
+        now = at + self._database.clock_offset
+        return [
+            rows.session_row(row)
+            for row in await self._read(queries.EXPIRED, idle_before, closed_before, now, limit, skip)
+        ]
+
+    async def delete_expired(self, key: SessionKey, *, before: float, at: float) -> bool:
+        now = at + self._database.clock_offset
+        found = await self._write(queries.DELETE_EXPIRED, key.tenant, key.chat_id, now, before, self._origin)
+        return bool(found and found[0][0])
+
     # --- .in
 
     async def append_in(

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from chatrt.testing.store_suite.attachments import AttachmentCases
 from chatrt.testing.store_suite.commits import CommitCases
+from chatrt.testing.store_suite.expiry import ExpiryCases
 from chatrt.testing.store_suite.families import FamilyCases
 from chatrt.testing.store_suite.history import HistoryCases
 from chatrt.testing.store_suite.inbox import InboxCases
@@ -45,6 +46,7 @@ class StoreSuite(
     CommitCases,
     HistoryCases,
     LifecycleCases,
+    ExpiryCases,
     AttachmentCases,
     PortableCases,
 ):

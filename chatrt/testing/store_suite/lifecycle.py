@@ -24,6 +24,8 @@ _CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "iter_sessions": _iterate,
     "close_session": lambda store: store.close_session(CHAT, reason=None, at=NOW),
     "delete_session": lambda store: store.delete_session(CHAT),
+    "find_expired": lambda store: store.find_expired(closed_before=NOW, idle_before=NOW, at=NOW),
+    "delete_expired": lambda store: store.delete_expired(CHAT, before=NOW, at=NOW),
     "append_in": lambda store: store.append_in(CHAT, SAID, part_id=None, at=NOW),
     "read_in": lambda store: store.read_in(CHAT, after=0),
     "acquire_lease": lambda store: store.acquire_lease(CHAT, owner="worker-1", ttl=10, at=NOW),
