@@ -1,7 +1,4 @@
-"""The command line: `chatrt dev`, `serve`, `chat`, `mcp`, `migrate`, `openapi`, `types` and `version`.
-"""The command line: `chatrt dev`, `serve`, `chat`, `mcp`, `migrate`, `doctor` and `version`.
-"""The command line: `chatrt dev`, `serve`, `chat`, `mcp`, `migrate`, `doctor`, `backup`, `restore` and
-`version`.
+"""The command line: `chatrt dev`, `serve`, `chat`, `mcp`, what operators need, `openapi`, `types` and `version`.
 
 Exit codes: 0 when all went well, also after SIGTERM and Ctrl-C; 1 when something failed on the way; 2 when the command
 line or the target is wrong.

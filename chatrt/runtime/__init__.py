@@ -5,7 +5,6 @@ from __future__ import annotations
 from chatrt.runtime.inbox import Inbox
 from chatrt.runtime.manager import SessionManager
 from chatrt.runtime.outbox import Outbox, Pulse
-from chatrt.runtime.outbox import Outbox
 from chatrt.runtime.retention import Retention
 from chatrt.runtime.session import UNANSWERED, Position, RunningTurn, Session, SessionState
 from chatrt.runtime.session_writer import SessionWriter, session_writer

@@ -192,14 +192,14 @@ class MemoryStore:
                 (idle_before is not None and stored.updated_at < idle_before)
                 or (closed_before is not None and stored.status == "closed" and stored.updated_at < closed_before)
             )
-            and _is_at_rest(stored, at)
+            and stored.is_at_rest(at)
             and (stored.parent is None or SessionKey(stored.key.tenant, stored.parent.chat_id) not in everything)
         ]
         return sorted(due, key=lambda row: row.updated_at)[skip : skip + limit]
 
     async def delete_expired(self, key: SessionKey, *, before: float, at: float) -> bool:
         stored = self._find(key)
-        if stored is None or stored.updated_at >= before or not _is_at_rest(stored, at):
+        if stored is None or stored.updated_at >= before or not stored.is_at_rest(at):
             return False
         return await self.delete_session(key)
 
@@ -346,17 +346,6 @@ class MemoryStore:
     async def export_session(self, key: SessionKey) -> AsyncIterator[Sequence[Exported]]:
         for page in take_out(self._get(key)):
             yield page
-def _is_at_rest(stored: _Stored, at: float) -> bool:
-    settled = len(stored.inbox) <= stored.in_cursor and stored.out_last <= stored.settled_seq
-    return settled and (stored.owner is None or stored.expires_at < at)
-
-
-def _append_out(stored: _Stored, records: Sequence[NewRecord], at: float) -> int:
-    first_seq = stored.out_last + 1
-    if records:
-        stored.segments.append(_Segment(first_seq, to_millis(at), list(records)))
-        stored.out_last += len(records)
-    return first_seq
 
     async def import_session(self, dump: SessionDump) -> SessionRow:
         check_dump(dump)

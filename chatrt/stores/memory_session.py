@@ -89,6 +89,9 @@ class StoredSession:
     def is_busy(self) -> bool:
         return any(record.kind in BUSY_KINDS for _, record in self.inbox[self.in_cursor :])
 
+    def is_at_rest(self, at: float) -> bool:
+        return self.is_free(at) and not self.has_work()
+
     def has_work(self) -> bool:
         return len(self.inbox) > self.in_cursor or self.out_last > self.settled_seq
 

@@ -4,8 +4,9 @@ A backup is one read transaction of SQLite's online backup, so it holds everythi
 Writers go on meanwhile.
 
 A restored store is older than what its clients have seen. Were numbers given out a second time, a client that goes on
-from its cursor would be shown other records under them. So all numbers move up by `LEAP`: whoever comes with a cursor
-from before meets a `gap` and loads the messages, and nobody who waits for a lost input takes another answer for its.
+from its cursor would be shown other records under them. So the numbers of `.out` move up by `LEAP`: whoever comes with
+a cursor from before meets a `gap` and loads the messages. Those of `.in` go on as they were, without holes; who repeats
+a lost input under its idempotency key has it taken.
 """
 
 from __future__ import annotations
@@ -23,10 +24,7 @@ from chatrt.stores.sqlite_file import FileLock, connect_reader, create_private, 
 from chatrt.stores.sqlite_schema import APPLICATION_ID, VERSION
 
 LEAP = 1_000_000_000
-"""How far numbers move up with each restore; more than a session ever has between a backup and its loss."""
-
-_NOTHING = dumps({"inSeq": 0})
-"""The body of a withdrawal of nothing: it takes the first of the new numbers where inputs wait behind old ones."""
+"""How far numbers move up with each restore; more records than a session ever has between a backup and its loss."""
 
 
 def backup_sqlite(path: Path, target: Path) -> int:
@@ -149,14 +147,6 @@ def _leap(copy: sqlite3.Connection) -> None:
         if state.get("turnStarts"):
             state["turnStarts"] = [start + LEAP for start in state["turnStarts"]]
             copy.execute("UPDATE states SET body = ? WHERE sid = ?", (dumps(state), sid))
-    copy.execute(
-        "INSERT INTO inbox (sid, seq, at, kind, body)"
-        " SELECT sid, in_last + ?, updated_at, 'withdraw', ? FROM heads WHERE in_last > in_cursor",
-        (LEAP, _NOTHING),
-    )
-    copy.execute(
-        "UPDATE heads SET in_last = in_last + ?1, in_cursor = in_cursor + ?1 WHERE in_last = in_cursor", (LEAP,)
-    )
 
 
 def _check_is_ours(connection: sqlite3.Connection, path: Path) -> None:

@@ -156,6 +156,8 @@ def list_recent(
     sql = f"{_RECENT.format(index=index)} WHERE {' AND '.join(conditions)}"
     sql += f" ORDER BY h.updated_at DESC, s.chat_id DESC LIMIT {limit:d}"
     return [session_row(row) for row in connection.execute(sql, parameters).fetchall()]
+
+
 def find_expired(
     connection: sqlite3.Connection,
     *,
