@@ -11,6 +11,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from chatrt.cli.sessions_options import add_sessions
 from chatrt.errors import ChatrtError, UsageError
 
 TARGET_HELP = (
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_types(commands)
     _add_doctor(commands)
     _add_backup(commands)
+    add_sessions(commands.add_parser("sessions", help="list, show, export, import, replay, close, delete sessions"))
     commands.add_parser("version", help="print the version")
     return parser
 
