@@ -114,6 +114,8 @@ COMPONENTS: dict[str, Schema] = {
         {"metadata": {"type": "object", "description": "A merge patch: null takes a key away."}},
         about="A session token may set the `title` and nothing else.",
     ),
+    "Metrics": {**TEXT, "description": "Prometheus' text format, or OpenMetrics if `accept` asks for it."},
+    "ProbeEvents": {**TEXT, "description": "Events `received`, `tick`, `quiet` and `end`."},
     "Export": {**TEXT, "description": "A whole session, a record a line."},
     "Closing": shape({}, {"reason": TEXT}),
     "NewToken": shape(
@@ -261,6 +263,11 @@ PARAMETERS: dict[str, Schema] = {
     "lastEventId": _header("Last-Event-ID", _CURSOR, "The last record that the reader has."),
     "afterCursor": _query("after", _CURSOR, "The same, where there are no headers."),
     "until": _query("until", {"const": "idle"}, "Ends the stream once nothing is unsettled."),
+    "ticks": _query("ticks", {"type": "integer", "minimum": 0, "maximum": 50, "default": 5}, "How many ticks."),
+    "every": _query("every", {"type": "number", "minimum": 0, "maximum": 5, "default": 0.25}, "Seconds between two."),
+    "quiet": _query(
+        "quiet", {"type": "number", "minimum": 0, "maximum": 600, "default": 0}, "Seconds of silence then."
+    ),
     "runId": _query("runId", TEXT, "What to call the first run."),
     "aiSdkVersion": _header("x-chatrt-ai-sdk", TEXT, "The version of the package `ai` that reads the answer."),
 }

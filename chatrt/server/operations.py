@@ -16,6 +16,7 @@ Scope = Literal["nobody", "sender", "read", "write", "read and write", "secret"]
 JSON = "application/json"
 EVENTS = "text/event-stream"
 BYTES = "*/*"
+PLAIN = "text/plain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,15 @@ HEALTH = (
     Operation(
         method="get", path="/v1/openapi.json", name="getOpenAPI", summary="This document.", scope="secret",
         answers={200: Answer(description="An OpenAPI 3.1 document.", schema="OpenAPI")},
+    ),
+    Operation(
+        method="get", path="/metrics", name="getMetrics", summary="The figures of the process.", scope="secret",
+        answers={200: Answer(description="The figures.", schema="Metrics", media=PLAIN)},
+    ),
+    Operation(
+        method="get", path="/v1/probe", name="probe", summary="Answer slowly on purpose, to see what a proxy does.",
+        scope="secret", parameters=("ticks", "every", "quiet"),
+        answers={200: Answer(description="Events over time.", schema="ProbeEvents", media=EVENTS)},
     ),
 )  # fmt: skip
 

@@ -61,7 +61,9 @@ async def find_settled(session: Session, store: Store) -> int | None:
     return None if await is_busy(session, store, position) else position.cursor
 
 
-async def read_settled(session: Session, *, after: int, until: int, dialect: Dialect, clock: Clock) -> AsyncIterator[bytes]:
+async def read_settled(
+    session: Session, *, after: int, until: int, dialect: Dialect, clock: Clock
+) -> AsyncIterator[bytes]:
     """Yield what lies between two cursors, and the session's end if it has one.
 
     Args:

@@ -16,6 +16,7 @@ from chatrt.clock import ManualClock
 from chatrt.runtime import Session, SessionManager
 from chatrt.sse import SSEDecoder
 from chatrt.stores import MemoryStore, NewRecord, Record
+from chatrt.wires.chunk_versions import STOCK, parse_version
 from chatrt.wires.frames import MAX_WRITE
 from chatrt.wires.trigger import (
     find_cursor,
@@ -25,7 +26,6 @@ from chatrt.wires.trigger import (
     read_settled,
     read_window,
 )
-from chatrt.wires.chunk_versions import STOCK, parse_version
 from chatrt.wires.trigger_records import Translator, control_record, data_records, events
 
 START = ("chunk", {"type": "start", "messageId": "a1"})
