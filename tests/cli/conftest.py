@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,7 @@ class Chatrt:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
         self.processes.append(process)
         return process
@@ -97,6 +100,7 @@ async def chatrt(tmp_path: Path) -> AsyncIterator[Chatrt]:
     runner = Chatrt(tmp_path)
     yield runner
     for process in runner.processes:
-        if process.returncode is None:
-            process.kill()
+        with suppress(ProcessLookupError):
+            # The whole group: a child that outlived its parent would hold the pipes, and reading them would never end.
+            os.killpg(process.pid, signal.SIGKILL)
         await process.communicate()

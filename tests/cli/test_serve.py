@@ -166,6 +166,7 @@ async def test_dev_starts_again_when_a_file_changes(chatrt):
     source.write_text(source.read_text().replace("hello from the file", "changed"))
     async with AgentChat("hello", base_url=url) as chat:
         while await chat.send_message("hi").text() != "changed":
+            source.touch()  # a watcher that was slow to begin has not seen the first change
             chat = AgentChat("hello", base_url=url)
     assert (await end(process))[0] == 0
 
