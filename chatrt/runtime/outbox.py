@@ -205,13 +205,12 @@ class Outbox:
 
     def follow(self, last_seq: int) -> None:
         """Show readers what another process has written, up to this record; read once for all of them."""
-        if self._is_written_here or self._last_seq is None or last_seq <= self._last_seq:
+        if self._is_written_here:
             return
         self._follow_to = max(self._follow_to, last_seq)
-        if not self._readers:
-            self._grow_to(last_seq)
-        elif self._following is None:
-            self._following = asyncio.create_task(self._fetch())
+        # Before anybody has looked nothing is known here; a look that is under way may be older than this, and goes on.
+        if self._last_seq is not None:
+            self._catch_up()
 
     def look_again(self) -> None:
         """Let readers ask the store how long the log is: a write failed, and it may have taken effect all the same."""
@@ -244,16 +243,30 @@ class Outbox:
             self._grow_to(page.last_seq)
         if cursor > self.last_seq:
             raise CursorAheadError(cursor, self.last_seq)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """See to it that what another process told of is shown."""
+        if self._is_written_here or self._follow_to <= self.last_seq:
+            return
+        if not self._readers:
+            self._grow_to(self._follow_to)
+        elif self._following is None:
+            self._following = asyncio.create_task(self._fetch())
 
     async def _fetch(self) -> None:
         try:
             while self.last_seq < self._follow_to and not self._is_written_here:
+                wanted = self._follow_to
                 page = await self._store.read_out(self._key, after=self.last_seq, limit=GROUP_RECORDS)
                 if self._is_written_here:
                     return  # a run has begun here meanwhile: it knows better
                 if not page.records or page.records[0].seq != self.last_seq + 1:
-                    self._grow_to(page.last_seq)
-                    return
+                    if page.last_seq > self.last_seq:
+                        self._grow_to(page.last_seq)
+                    if self._follow_to == wanted:
+                        self._follow_to = page.last_seq  # all that was told is there by now, or of a log that is gone
+                    continue
                 self._buffer += page.records
                 self._buffer_bytes += sum(len(record.body) for record in page.records)
                 self._last_seq = page.records[-1].seq

@@ -10,6 +10,8 @@ import pytest
 from chatrt import ChatAgent, Turn
 from chatrt.client import AgentChat
 from chatrt.runtime import SessionManager
+from chatrt.runtime.outbox import Outbox
+from chatrt.stores.base import OutPage, SessionKey
 from chatrt.stores.postgres import PostgresStore, migrate
 
 Managers = tuple[SessionManager, SessionManager]
@@ -96,3 +98,40 @@ async def test_a_session_is_closed_anywhere(two):
 
 async def _read_all(session) -> list[str]:
     return [record.kind async for batch in session.outbox.read() for record in batch]
+
+
+async def test_what_is_told_during_a_look_is_not_missed(two):
+    """A notice that comes while a reader looks how long the log is counts, although the look may be older."""
+    (first, _), gate, _ = two
+    gate.set()
+    chat = AgentChat("gated", id="told", sessions=first)
+    await chat.send_message("Hello").text()
+    store = PausingStore(first.store)
+    outbox = Outbox(SessionKey("", "told"), store)
+    reading = asyncio.create_task(_last_of(outbox, 3))
+    await store.asked.wait()
+    outbox.follow(3)
+    store.answer.set()
+    assert await asyncio.wait_for(reading, 5) >= 3
+
+
+async def _last_of(outbox: Outbox, seq: int) -> int:
+    async for batch in outbox.read(2):
+        if batch[-1].seq >= seq:
+            return batch[-1].seq
+    return 0
+
+
+class PausingStore:
+    """Says at its first answer that the log has two records, and says that only when it may: a look that is old by then."""
+
+    def __init__(self, store) -> None:
+        self.asked, self.answer, self._store = asyncio.Event(), asyncio.Event(), store
+
+    async def read_out(self, key, *, after, limit):
+        page = await self._store.read_out(key, after=after, limit=limit)
+        if self.answer.is_set():
+            return page
+        self.asked.set()
+        await self.answer.wait()
+        return OutPage(page.records[:2], page.first_seq, 2)
