@@ -85,4 +85,5 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="module")
 def postgres_url(postgres: PostgresServer, request: pytest.FixtureRequest) -> str:
     """An empty database of the module's own."""
-    return postgres.create_database(f"{request.module.__name__}_{RandomIds().new('db')}"[-60:])
+    url = postgres.create_database(f"{request.module.__name__}_{RandomIds().new('db')}"[-60:])
+    return f"{url}?timeout=30"  # what is tested there is not time, and a busy machine takes its own

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from contextlib import suppress
 
 import httpx
 import pytest
 
 from chatrt.client import AgentChat
+from chatrt.errors import SessionNotFoundError
 from tests.cli.conftest import free_port
 from tests.models.provider import openai_wire
 from tests.models.provider.server import ProviderServer
@@ -164,10 +166,12 @@ async def test_dev_starts_again_when_a_file_changes(chatrt):
         assert "text/html" in (await http.get(url)).headers["content-type"]
     source = chatrt.folder / "agent_file.py"
     source.write_text(source.read_text().replace("hello from the file", "changed"))
-    async with AgentChat("hello", base_url=url) as chat:
-        while await chat.send_message("hi").text() != "changed":
-            source.touch()  # a watcher that was slow to begin has not seen the first change
-            chat = AgentChat("hello", base_url=url)
+    said = ""
+    while said != "changed":
+        source.touch()  # a watcher that was slow to begin has not seen the first change
+        async with AgentChat("hello", base_url=url) as chat:
+            with suppress(SessionNotFoundError):  # it was begun in the memory of the server before
+                said = await chat.send_message("hi").text()
     assert (await end(process))[0] == 0
 
 

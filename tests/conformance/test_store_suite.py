@@ -29,7 +29,7 @@ class TestPostgresStore(StoreSuite):
     @pytest.fixture
     async def make_store(self, postgres_url):
         await migrate(postgres_url)
-        connection = await asyncpg.connect(postgres_url)
+        connection = await asyncpg.connect(postgres_url.partition("?")[0])
         for table in ("sessions", "heads", "work", "inbox", "out_segments", "nodes", "states", "attachments"):
             await connection.execute(f"DELETE FROM chatrt.{table}")
         await connection.execute("UPDATE chatrt.epoch_floor SET epoch = 0")

@@ -32,7 +32,7 @@ async def test_sessions_of_the_first_schema_are_listed_by_their_last_update(post
 async def test_recent_sessions_are_read_from_an_index(postgres_url):
     """The newest come in the order of an index: nothing is sorted, however many there are."""
     await migrate(postgres_url)
-    connection = await asyncpg.connect(postgres_url)
+    connection = await asyncpg.connect(postgres_url.partition("?")[0])
     await connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
     plans = []
     for agent in (False, True):

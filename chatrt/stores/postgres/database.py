@@ -48,30 +48,34 @@ class Target:
         pool_size: The most connections of the pool; the listener has one more.
         prepared: Whether statements are prepared and session settings made; not through PgBouncer in transaction mode.
         listen_url: Where notifications come from, when `url` leads through a pooler that drops them.
+        timeout: How long a write or a connection may take, in seconds; then its outcome counts as unknown.
     """
 
     url: str
     pool_size: int = 10
     prepared: bool = True
     listen_url: str | None = None
+    timeout: float = WRITE_SECONDS
 
     @classmethod
     def parse(cls, url: str) -> Target:
-        """Read a URL; `pool_size`, `prepared` (yes or no) and `listen_url` in its query are chatrt's own.
+        """Read a URL; `pool_size`, `prepared` (yes or no), `listen_url` and `timeout` in its query are chatrt's own.
 
         Raises:
             UsageError: If an option is not possible.
         """
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        size, prepared, listen_url = query.pop("pool_size", "10"), query.pop("prepared", "yes"), None
-        listen_url = query.pop("listen_url", None)
+        size, prepared = query.pop("pool_size", "10"), query.pop("prepared", "yes")
+        listen_url, timeout = query.pop("listen_url", None), query.pop("timeout", f"{WRITE_SECONDS:g}")
         if not (size.isascii() and size.isdigit() and 1 <= int(size[:4]) <= 1000):
             raise UsageError(f"pool_size is 1 to 1000, not {size!r}")
         if prepared not in ("yes", "no"):
             raise UsageError(f"prepared is yes or no, not {prepared!r}")
+        if not (timeout.isascii() and timeout.isdigit() and 1 <= int(timeout[:4]) <= 600):
+            raise UsageError(f"timeout is 1 to 600 whole seconds, not {timeout!r}")
         rest = urlunsplit(parts._replace(query=urlencode(query)))
-        return cls(rest, int(size), prepared == "yes", listen_url)
+        return cls(rest, int(size), prepared == "yes", listen_url, float(timeout))
 
     @property
     def shown(self) -> str:
@@ -112,14 +116,16 @@ FAILURES: tuple[type[Exception], ...] = (
 """What a call may raise that `to_store_error` understands."""
 
 
-async def connect(target: Target, *, timeout: float = WRITE_SECONDS) -> Connection:
+async def connect(target: Target) -> Connection:
     """Open one connection of its own.
 
     Raises:
         StoreUnavailableError: If the server cannot be reached.
     """
     try:
-        return await asyncpg.connect(target.url, timeout=timeout, command_timeout=READ_SECONDS, **_settings(target))
+        return await asyncpg.connect(
+            target.url, timeout=target.timeout, command_timeout=READ_SECONDS, **_settings(target)
+        )
     except FAILURES as error:
         raise to_store_error(error) from error
     except ValueError as error:  # what asyncpg says of a URL it cannot read
@@ -133,7 +139,7 @@ def _settings(target: Target) -> dict[str, Any]:
         "server_settings": {
             "application_name": "chatrt",
             "synchronous_commit": "on",  # an ack means durable
-            "lock_timeout": f"{WRITE_SECONDS:g}s",
+            "lock_timeout": f"{target.timeout:g}s",
             "idle_in_transaction_session_timeout": f"{READ_SECONDS:g}s",
         }
     }
@@ -172,7 +178,7 @@ class Database:
             self._target.url,
             min_size=0,
             max_size=self._target.pool_size,
-            timeout=WRITE_SECONDS,
+            timeout=self._target.timeout,
             **_settings(self._target),
         )
         self._pool = await pool
@@ -215,18 +221,19 @@ class Database:
         except FAILURES as error:
             raise to_store_error(error) from error
 
-    async def write(self, sql: str, *arguments: Any, seconds: float = WRITE_SECONDS) -> list[Any]:
+    async def write(self, sql: str, *arguments: Any, seconds: float | None = None) -> list[Any]:
         """Run one statement, which is one transaction, and return its rows.
 
         Args:
             sql: The statement.
             arguments: What it is given.
-            seconds: How long it may take.
+            seconds: How long it may take; as long as any write if left out.
 
         Raises:
             StoreUnavailableError: If it failed, or its outcome is unknown.
         """
-        return await self._to_its_end(lambda: self._fetch(sql, arguments, seconds))
+        limit = self._target.timeout if seconds is None else seconds
+        return await self._to_its_end(lambda: self._fetch(sql, arguments, limit))
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run work in one transaction; what it raises undoes it.
@@ -236,7 +243,8 @@ class Database:
         """
 
         async def transact() -> T:
-            async with self._connection() as connection, asyncio.timeout(WRITE_SECONDS), connection.transaction():
+            limit = asyncio.timeout(self._target.timeout)
+            async with self._connection() as connection, limit, connection.transaction():
                 return await work(connection)
 
         return await self._to_its_end(transact)
@@ -267,7 +275,7 @@ class Database:
         pool = self._pool
         if pool is None:
             raise StoreUnavailableError("the store is not open")
-        connection = await pool.acquire(timeout=WRITE_SECONDS)
+        connection = await pool.acquire(timeout=self._target.timeout)
         try:
             yield connection
         except (asyncpg.PostgresError, ChatrtError):

@@ -75,7 +75,7 @@ class PostgresStore:
     Args:
         url: `postgresql://user:password@host:port/database`, and what else asyncpg takes. Own options in the query are
             `pool_size` (10), `prepared=no` for PgBouncer in transaction mode, and `listen_url` for notifications past
-            a pooler.
+            a pooler, and `timeout` for the seconds (2) after which a write counts as failed.
 
     Raises:
         UsageError: If an option is not possible.
