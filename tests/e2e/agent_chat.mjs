@@ -16,6 +16,11 @@ async function until(holds) {
   }
 }
 
+/** Return when the turn that runs has said something. */
+async function firstWord(chat) {
+  for await (const chunk of await chat.reconnect()) if (chunk.type === "text-delta") return;
+}
+
 const scenarios = {
   async read() {
     const chat = newChat();
@@ -89,6 +94,7 @@ const scenarios = {
     const pending = (await chat.pending()).map((one) => textOf(one.message));
     const again = await other.reconnect();
     const reading = Promise.all([stream, again, waiting, gone].map((one) => one.result()));
+    await firstWord(newChat({ id: chat.id }));
     const stopped = await chat.stop("enough");
     const results = await reading;
     return { idle, steered, pending, stopped, statuses: results.map((one) => one.status), said: results.map((one) => one.text.length > 0), edited: results[2].text };
