@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -21,6 +22,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """Have the plugin of this checkout, also where another one is installed or none."""
     if not config.pluginmanager.is_registered(pytest_plugin):
         config.pluginmanager.register(pytest_plugin, "chatrt")
+
+
+@pytest.fixture(autouse=True)
+def as_loud_as_before() -> Iterator[None]:
+    """Commands quiet the server's log for their own process, which here is that of all tests."""
+    log = logging.getLogger("chatrt.server")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 class LoopbackServer(uvicorn.Server):
