@@ -7,6 +7,7 @@ from typing import Any
 
 from chatrt.codec import loads, unpack
 from chatrt.errors import UnreadableRecordError
+from chatrt.stores.attachments import Attachment
 from chatrt.stores.base import Node, Parent, Record, SessionKey, SessionRow, to_millis
 
 
@@ -102,3 +103,19 @@ def to_node(row: Sequence[Any], key: SessionKey) -> Node:
     """
     node_id, parent_id, body = row
     return Node(node_id, parent_id, load_json(body, key, f"node {node_id}"))
+
+
+def attachment_row(row: Sequence[Any]) -> Attachment:
+    """Make a file of: id, media type, name, size, sha256, status, created at, expires at, whether it is in a bucket."""
+    attachment_id, media_type, filename, size, sha256, status, created_at, expires_at, in_bucket = row
+    return Attachment(
+        id=attachment_id,
+        media_type=media_type,
+        filename=filename,
+        size=size,
+        sha256=sha256,
+        status=status,
+        created_at=created_at,
+        expires_at=expires_at,
+        in_bucket=bool(in_bucket),
+    )

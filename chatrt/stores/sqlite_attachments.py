@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from chatrt.errors import AttachmentNotFoundError, SessionClosedError, SessionNotFoundError
 from chatrt.stores.attachments import PIECE, Attachment, check_room
 from chatrt.stores.base import SessionKey
+from chatrt.stores.rows import attachment_row
 from chatrt.stores.sqlite_writer import undone_on_error
 
 T = TypeVar("T")
@@ -159,27 +160,14 @@ def _pending(connection: sqlite3.Connection, key: SessionKey, attachment_id: str
 
 def _find(connection: sqlite3.Connection, key: SessionKey, attachment_id: str) -> Attachment | None:
     rows = _rows(connection, f"{_OF_SESSION} AND a.id = ?", (key.tenant, key.chat_id, attachment_id))
-    return _attachment(rows[0]) if rows else None
+    return attachment_row(rows[0]) if rows else None
 
 
 def _find_all(connection: sqlite3.Connection, key: SessionKey) -> list[Attachment]:
-    return [_attachment(row) for row in _rows(connection, f"{_OF_SESSION} ORDER BY a.aid", (key.tenant, key.chat_id))]
+    return [
+        attachment_row(row) for row in _rows(connection, f"{_OF_SESSION} ORDER BY a.aid", (key.tenant, key.chat_id))
+    ]
 
 
 def _rows(connection: sqlite3.Connection, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
     return connection.execute(sql, parameters).fetchall()
-
-
-def _attachment(row: tuple[Any, ...]) -> Attachment:
-    attachment_id, media_type, filename, size, sha256, status, created_at, expires_at, in_bucket = row
-    return Attachment(
-        id=attachment_id,
-        media_type=media_type,
-        filename=filename,
-        size=size,
-        sha256=sha256,
-        status=status,
-        created_at=created_at,
-        expires_at=expires_at,
-        in_bucket=bool(in_bucket),
-    )

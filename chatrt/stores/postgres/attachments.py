@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from chatrt.errors import AttachmentNotFoundError, SessionClosedError, SessionNotFoundError
 from chatrt.stores.attachments import PIECE, Attachment, check_room
 from chatrt.stores.base import SessionKey
 from chatrt.stores.postgres.database import Connection, Database
+from chatrt.stores.rows import attachment_row
 
 _COLUMNS = "a.id, a.media_type, a.filename, a.size, a.sha256, a.status, a.created_at, a.expires_at, a.in_bucket"
 _SID = "(SELECT sid FROM chatrt.sessions WHERE tenant = $1 AND chat_id = $2)"
@@ -79,14 +79,14 @@ class PostgresAttachments:
         found = await self._ready().write(_FINISH, *values)
         if not found:
             raise AttachmentNotFoundError(attachment_id)
-        return _attachment(found[0])
+        return attachment_row(found[0])
 
     async def find(self, key: SessionKey, attachment_id: str) -> Attachment | None:
         found = await self._ready().read(_ONE, key.tenant, key.chat_id, attachment_id)
-        return _attachment(found[0]) if found else None
+        return attachment_row(found[0]) if found else None
 
     async def find_all(self, key: SessionKey) -> list[Attachment]:
-        return [_attachment(row) for row in await self._ready().read(_ALL, key.tenant, key.chat_id)]
+        return [attachment_row(row) for row in await self._ready().read(_ALL, key.tenant, key.chat_id)]
 
     async def read(
         self, key: SessionKey, attachment_id: str, *, start: int = 0, stop: int | None = None
@@ -115,7 +115,7 @@ async def _begin(
         raise SessionNotFoundError(key.chat_id)
     if session["closed"]:
         raise SessionClosedError(key.chat_id)
-    held = [_attachment(row) for row in await connection.fetch(_ALL, key.tenant, key.chat_id)]
+    held = [attachment_row(row) for row in await connection.fetch(_ALL, key.tenant, key.chat_id)]
     expired = [row for row in held if row.status == "pending" and row.expires_at <= new.created_at]
     check_room([row for row in held if row not in expired], new, max_count=max_count, max_total=max_total)
     sid: int = session["sid"]
@@ -125,18 +125,3 @@ async def _begin(
     values = (new.media_type, new.filename, new.size, new.sha256, new.status, new.created_at, new.expires_at)
     await connection.execute(_INSERT, sid, new.id, *values, new.in_bucket)
     return expired
-
-
-def _attachment(row: Any) -> Attachment:
-    attachment_id, media_type, filename, size, sha256, status, created_at, expires_at, in_bucket = row
-    return Attachment(
-        id=attachment_id,
-        media_type=media_type,
-        filename=filename,
-        size=size,
-        sha256=sha256,
-        status=status,
-        created_at=created_at,
-        expires_at=expires_at,
-        in_bucket=in_bucket,
-    )
