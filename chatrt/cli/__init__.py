@@ -23,6 +23,7 @@ environment (flags win):
   CHATRT_HOST, CHATRT_PORT    where to listen; 127.0.0.1 and 8000 by default
   CHATRT_STORE                URL of the store; sqlite:///chatrt.db by default
   CHATRT_SECRET_KEY           what servers authenticate with; needed to listen beyond this machine
+  CHATRT_LEASE_TTL            seconds after which another process takes over from one that is silent; 10 by default
 
 exit codes:
   0  all went well, also after SIGTERM and Ctrl-C

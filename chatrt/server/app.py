@@ -42,6 +42,7 @@ from chatrt.stores.base import Store
 
 DEFAULT_STORE = "sqlite:///chatrt.db"
 DEFAULT_HEARTBEAT = 15.0
+DEFAULT_LEASE_TTL = 10.0
 
 
 def create_app(
@@ -58,6 +59,7 @@ def create_app(
     attachments: Attachments | None = None,
     webhooks: Sequence[Webhook] = (),
     retention: Retention | None = None,
+    lease_ttl: float | None = None,
     routes: Sequence[BaseRoute] = (),
     clock: Clock | None = None,
     ids: Ids | None = None,
@@ -85,13 +87,15 @@ def create_app(
             `chatrt.attachments`.
         webhooks: What other services may tell; see `chatrt.server.webhooks`.
         retention: How long sessions are kept; for ever by default.
+        lease_ttl: Seconds after which another process may take over from one that is silent; default
+            `CHATRT_LEASE_TTL`, else 10.
         routes: More routes, looked at after the application's own.
         clock: Time, for tests.
         ids: Fresh ids, for tests.
 
     Raises:
-        UsageError: If the store's URL is not understood, or no agent or the same id twice is given, or two webhooks
-            have the same name.
+        UsageError: If the store's URL or the lease's time is not understood, or no agent or the same id twice is given,
+            or two webhooks have the same name.
     """
     clock, ids, limits = clock or SystemClock(), ids or RandomIds(), limits or Limits()
     if not 0 < heartbeat <= DEFAULT_HEARTBEAT:
@@ -99,7 +103,15 @@ def create_app(
     if "*" in cors_origins:
         raise UsageError("name the origins that may call: '*' would let every page of the web in")
     chosen = store or os.environ.get("CHATRT_STORE") or DEFAULT_STORE
-    sessions = SessionManager(agents, chosen, clock=clock, ids=ids, attachments=attachments, retention=retention)
+    sessions = SessionManager(
+        agents,
+        chosen,
+        clock=clock,
+        ids=ids,
+        lease_ttl=_read_lease_ttl(lease_ttl),
+        attachments=attachments,
+        retention=retention,
+    )
     service = Service(
         sessions=sessions,
         authority=Authority(
@@ -138,6 +150,17 @@ def create_app(
     app.state.drain = service.drain
     app.state.aclose = service.aclose
     return app
+
+
+def _read_lease_ttl(given: float | None) -> float:
+    written = os.environ.get("CHATRT_LEASE_TTL") or DEFAULT_LEASE_TTL if given is None else given
+    try:
+        ttl = float(written)
+    except ValueError:
+        ttl = 0.0
+    if not 0 < ttl < float("inf"):
+        raise UsageError(f"a lease lasts some seconds, not {written!r}")
+    return ttl
 
 
 def _middleware(service: Service, ids: Ids, cors_origins: Sequence[str], *, debug: bool) -> list[Middleware]:

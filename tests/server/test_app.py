@@ -48,6 +48,14 @@ async def test_the_store_may_come_from_the_environment(tmp_path, monkeypatch, se
     assert (tmp_path / "from-env.db").exists()
 
 
+@pytest.mark.parametrize("written", ["soon", "0", "-1", "inf", "nan"])
+def test_a_lease_lasts_some_seconds(monkeypatch, written):
+    """What `CHATRT_LEASE_TTL` says must be a time."""
+    monkeypatch.setenv("CHATRT_LEASE_TTL", written)
+    with pytest.raises(UsageError, match="a lease lasts some seconds"):
+        create_app(make_agent(Gates()), store="memory://")
+
+
 async def test_the_lifespan_opens_and_closes_the_store(serve):
     """Once each."""
     store = WatchedStore()
