@@ -390,7 +390,7 @@ const scenarios = {
     const first = await one.say("count 20");
     const chat = new AgentChat({ agent: "playbook", id: chatId, session: { lastEventId: one.session.lastEventId } });
     const second = await (await chat.sendMessage("echo from a server")).text();
-    await until(() => deltas(watched).includes("from a server"));
+    await until(() => deltas(watched).includes("from a server") && watcher.settledBy.length === 2);
     stop.abort();
     await watching;
     const posts = watcher.wire.requests.filter((request) => request.method === "POST").length;

@@ -1,7 +1,7 @@
 // What every transport has to give the useChat hook. Usage: see hook_page.mjs.
 
 import {
-  ai, base, chatId, giveOutput, newTransport, open, posts, requests, runScenario, stored, textOf, toolParts, until, version,
+  ai, base, chatId, giveOutput, newTransport, open, posts, recordingFetch, requests, runScenario, stored, textOf, toolParts, until, version,
 } from "./hook_page.mjs";
 
 const answersTools = { sendAutomaticallyWhen: ai.lastAssistantMessageIsCompleteWithToolCalls };
@@ -48,11 +48,17 @@ async function retried(name, options) {
 
 const scenarios = {
   async send() {
-    const page = await open("chat-send");
+    // Nothing comes back before the page has drawn that something was asked: no two states fall into one rendering.
+    const fetch = async (...request) => {
+      const response = await recordingFetch(...request);
+      await until(() => page.statuses.length > 0);
+      return response;
+    };
+    const page = await open("chat-send", { transport: newTransport({ fetch }) });
     await page.say("echo Hello, world");
     const first = { texts: page.texts, finishes: page.finishes, role: page.last.role, id: page.last.id };
     page.statuses.length = 0;
-    await page.say("count 30"); // slow enough that no two states fall into one rendering
+    await page.say("count 30");
     return { ...first, statuses: page.statuses };
   },
 
