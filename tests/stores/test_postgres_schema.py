@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import asyncpg
 
 from chatrt.stores import SessionKey
@@ -44,3 +46,14 @@ async def test_recent_sessions_are_read_from_an_index(postgres_url):
     assert all("Sort" not in plan for plan in plans)
     assert "recent_of_tenant" in plans[0]
     assert "recent_of_agent" in plans[1]
+
+
+async def test_many_processes_start_at_once_on_an_empty_database(postgres_url):
+    """One makes the tables; the others, which saw none before, find them made."""
+    await migrate(postgres_url, to=0)
+    stores = [PostgresStore(postgres_url) for _ in range(8)]
+    await asyncio.gather(*(store.open() for store in stores))
+    await create(stores[0], "chat", 1.0)
+    listed = [row.key.chat_id async for row in stores[7].iter_recent_sessions("")]
+    await asyncio.gather(*(store.close() for store in stores))
+    assert listed == ["chat"]

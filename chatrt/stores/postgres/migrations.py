@@ -59,7 +59,9 @@ class Migration:
 
 async def find_schema(connection: Connection) -> Schema:
     """Return what the database says of its tables."""
-    if await connection.fetchval("SELECT to_regclass('chatrt.schema_version')") is None:
+    # Read from the table of tables: to_regclass may answer from a cache that is older than the lock taken before.
+    found = "SELECT 1 FROM pg_tables WHERE schemaname = 'chatrt' AND tablename = 'schema_version'"
+    if await connection.fetchval(found) is None:
         return Schema(0, 0)
     return Schema(*await connection.fetchrow("SELECT version, serves FROM chatrt.schema_version"))
 
