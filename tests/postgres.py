@@ -57,6 +57,12 @@ class PostgresServer:
         done = subprocess.run([*self._as_user, *command], capture_output=True, text=True, check=False, cwd="/")
         assert done.returncode == 0, done.stdout + done.stderr
 
+    @property
+    def pid(self) -> int:
+        """The process id of the server while it runs; its other processes are its children."""
+        assert self._process is not None
+        return self._process.pid
+
     def url(self, database: str = "postgres") -> str:
         """The URL of a database."""
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
