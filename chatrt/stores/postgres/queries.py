@@ -92,11 +92,13 @@ ORDER BY w.sid LIMIT $3
 """
 
 READ_OUT = """
-SELECT h.out_first, h.out_last, o.first_seq, o.count, o.at, o.body
-FROM chatrt.sessions s JOIN chatrt.heads h USING (sid)
-    LEFT JOIN LATERAL chatrt.read_segments_1(h.sid, $3, $4) o ON true
-WHERE s.tenant = $1 AND s.chat_id = $2
-ORDER BY o.first_seq
+SELECT r.place, h.out_first, h.out_last, o.first_seq, o.count, o.at, o.body
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
+        WITH ORDINALITY AS r (tenant, chat_id, cursor, amount, place)
+    JOIN chatrt.sessions s ON s.tenant = r.tenant AND s.chat_id = r.chat_id
+    JOIN chatrt.heads h USING (sid)
+    LEFT JOIN LATERAL chatrt.read_segments_1(h.sid, r.cursor, r.amount) o ON true
+ORDER BY r.place, o.first_seq
 """
 
 CURSORS = """

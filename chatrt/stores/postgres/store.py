@@ -50,6 +50,7 @@ from chatrt.stores.postgres.database import Database, Target, connect
 from chatrt.stores.postgres.grouping import Grouping
 from chatrt.stores.postgres.migrations import ensure_schema
 from chatrt.stores.postgres.notices import Listener
+from chatrt.stores.postgres.pages import Pages
 from chatrt.stores.postgres.portable import put_session, read_session
 
 PAGE = 200
@@ -88,6 +89,7 @@ class PostgresStore:
         self._listener = Listener(self._database, self._target, self._origin)
         self._inputs: Grouping[_NewInput, Appended] = Grouping(self._append_in)
         self._outputs: Grouping[list[_NewSegment], list[int | StaleEpochError]] = Grouping(self._append_out)
+        self._pages = Pages(self._read)
         self.attachments = PostgresAttachments(self._ready)
         self._is_open = False
 
@@ -108,6 +110,7 @@ class PostgresStore:
         except BaseException:
             await self._database.close()
             raise
+        self._pages.open()
         self._inputs.open()
         self._outputs.open()
         self._is_open = True
@@ -116,6 +119,7 @@ class PostgresStore:
         if not self._is_open:
             return
         self._is_open = False
+        await self._pages.close()
         await self._inputs.close()
         await self._outputs.close()
         await self._listener.close()
@@ -315,15 +319,7 @@ class PostgresStore:
         return [[_first_seq(segment.lease, next(first_seqs)) for segment in request] for request in requests]
 
     async def read_out(self, key: SessionKey, *, after: int, limit: int = 1000) -> OutPage:
-        found = await self._read(queries.READ_OUT, key.tenant, key.chat_id, after, limit)
-        if not found:
-            raise SessionNotFoundError(key.chat_id)
-        records: list[Record] = []
-        for _, _, first_seq, count, at, body in found:
-            if first_seq is not None:
-                what = f".out of session {key.chat_id!r} from {first_seq}"
-                records += rows.decode_segment(what, first_seq, count, at, body)[max(0, after + 1 - first_seq) :]
-        return OutPage(records[:limit], found[0]["out_first"], found[0]["out_last"])
+        return await self._pages.read(key, after=after, limit=limit)
 
     async def commit(self, lease: Lease, commit: Commit, *, at: float) -> int:
         key, nodes = lease.key, commit.nodes
