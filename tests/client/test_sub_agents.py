@@ -272,10 +272,12 @@ async def test_two_agents_may_talk_for_long(family):
     """Turns that nobody waits for any more do not count: two agents may send each other any number of messages."""
 
     over = asyncio.Event()
+    heard: list[int] = []
 
     def passing(other: str) -> Any:
         async def ask(turn: Any) -> str:
             count = int(turn.ui_messages[-1]["parts"][0]["text"])
+            heard.append(count)
             if count:
                 await AgentChat(other, id=other).send_message(str(count - 1))
             else:
@@ -287,6 +289,7 @@ async def test_two_agents_may_talk_for_long(family):
     family.serve(asking("ping", passing("pong")), asking("pong", passing("ping")), max_depth=3)
     await family.chat("ping", "ping").send_message("20").text()
     await over.wait()
+    assert heard == list(range(20, -1, -1))
 
 
 # --- what a tool knows of its call

@@ -119,7 +119,9 @@ async def test_killed_process_leaves_its_file(tmp_path, start):
 
     store = SQLiteStore(tmp_path / "chat.db")
     await store.open()
+    row, is_new = await store.create_session(CHAT, agent="a", metadata={}, client_data=None, at=0.0)
     await store.close()
+    assert (row.key, is_new) == (CHAT, True)
 
 
 async def test_second_store_of_one_process_refuses(tmp_path):

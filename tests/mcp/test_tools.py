@@ -133,7 +133,8 @@ async def test_tools_follow_the_server(reached):
     async with reached.tools() as tools:
         reached.toolbox.add("new", reached.toolbox.tell)
         await reached.toolbox.remove("old")
-        await until(lambda: names(tools) == ["echo", "new"])
+        await until(lambda: "old" not in names(tools))
+        assert names(tools) == ["echo", "new"]
 
 
 async def test_a_call_has_its_time(reached):
@@ -164,6 +165,7 @@ async def test_one_task_enters_and_another_leaves(reached):
     await asyncio.create_task(tools.__aenter__())
     await asyncio.create_task(use(tools, "echo", text="x"))
     await asyncio.create_task(tools.aclose())
+    assert reached.toolbox.calls == ["echo"]
 
 
 # --- options
