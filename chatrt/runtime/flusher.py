@@ -1,7 +1,8 @@
 """The flusher: brings what all outboxes of this process have pending to the store, one group after another.
 
 While a group is being stored the next one gathers, so that there is no timer when the store is idle and ever larger
-groups when it is busy. One group is one transaction over all sessions.
+groups when it is busy. One group is one transaction over all sessions. A store that many processes share may ask for
+some milliseconds between two groups.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Flusher:
         self._marked: list[Pending] = []
         self._task: asyncio.Task[None] | None = None
         self._scheduled = False
+        self._next_at = 0.0
 
     def mark(self, pending: Pending) -> None:
         """Store what this one has pending with the next group; once is enough until it is taken."""
@@ -121,11 +123,20 @@ class Flusher:
     async def _flush(self) -> None:
         try:
             while self._marked:
+                await self._pace()
                 marked, self._marked = self._marked, []
                 await self._store([(one, records) for one in marked if (records := one.take())])
         finally:
             self._scheduled = False
             self._task = None
+
+    async def _pace(self) -> None:
+        if not self.store.append_interval:
+            return
+        early = self._next_at - self.clock.monotonic()
+        if early > 0:
+            await self.clock.sleep(early)
+        self._next_at = self.clock.monotonic() + self.store.append_interval
 
     async def _store(self, taken: list[tuple[Pending, list[NewRecord]]]) -> None:
         if not taken:

@@ -258,7 +258,15 @@ def to_millis(at: float) -> int:
 
 
 class Store(Protocol):
-    """The contract. Every method may raise `StoreUnavailableError`; then the caller knows nothing was acked."""
+    """The contract. Every method may raise `StoreUnavailableError`; then the caller knows nothing was acked.
+
+    Attributes:
+        append_interval: Seconds that a process lets pass between the beginnings of two groups of appended chunks, so
+            that groups grow instead of their number; 0 where a group more costs little. The first one after a quiet
+            time waits for nothing, nor does a commit.
+    """
+
+    append_interval: float
 
     async def open(self) -> None:
         """Make ready; creates what is missing. On an open store it does nothing; a closed one may be opened again.

@@ -45,6 +45,8 @@ from chatrt.stores.portable import Exported, SessionDump, check_dump
 class MemoryStore:
     """Sessions in the memory of this process; durable only in so far as the object is kept."""
 
+    append_interval = 0.0
+
     def __init__(self) -> None:
         self._sessions: dict[SessionKey, StoredSession] = {}
         self._children: dict[SessionKey, set[SessionKey]] = {}

@@ -95,6 +95,8 @@ class SQLiteStore:
         max_pages: The largest size of the file in pages of 4096 bytes; beyond it the store behaves as on a full disk.
     """
 
+    append_interval = 0.0
+
     def __init__(self, path: str | PathLike[str], *, max_pages: int | None = None) -> None:
         self.path = os.path.realpath(path)
         self._max_pages = max_pages

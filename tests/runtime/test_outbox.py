@@ -294,3 +294,38 @@ async def test_a_pulse_wakes_a_reader(house: House):
     pulse.ring()
     assert await anext(batches) == []
     await batches.aclose()
+
+
+class PacedStore(MemoryStore):
+    """Asks for a tenth of a second between two groups, and counts them."""
+
+    append_interval = 0.1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: list[int] = []
+
+    async def append_out_groups(self, groups, *, at):
+        self.groups.append(sum(len(records) for _, records in groups))
+        return await super().append_out_groups(groups, at=at)
+
+
+async def test_a_store_may_ask_for_time_between_groups():
+    """The first chunk of a quiet time is stored at once; what comes within the store's interval goes with the next."""
+    store, clock, key = PacedStore(), ManualClock(), SessionKey("", "chat")
+    await store.open()
+    await store.create_session(key, agent="a", metadata={}, client_data=None, at=0.0)
+    lease = await store.acquire_lease(key, owner="w", ttl=10, at=0.0)
+    assert lease is not None
+    writer = OutboxWriter(Outbox(key, store), Flusher(store, clock), lease, lambda error: None)
+    writer.push("chunk", b"1")
+    await writer.flush()
+    for number in (2, 3, 4):
+        writer.push("chunk", b"%d" % number)
+    waiting = asyncio.create_task(writer.flush())
+    while not clock.sleepers:
+        await asyncio.sleep(0)
+    assert store.groups == [1]
+    clock.advance(0.1)
+    await waiting
+    assert store.groups == [1, 3]

@@ -87,3 +87,28 @@ async def test_unusual_file_names(tmp_path, name):
 def test_postgres(url):
     """A PostgreSQL database is named by its usual URL; nothing is connected yet."""
     assert isinstance(open_store(url), PostgresStore)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "pool_size=0",
+        "prepared=perhaps",
+        "timeout=0",
+        "append_every=-1",
+        "append_every=10001",
+        "notify_every=0",
+        "notify_every=soon",
+    ],
+)
+def test_an_option_of_postgresql_that_is_not_possible(options):
+    """It is refused when the store is made, with the name of the option."""
+    with pytest.raises(UsageError, match=options.partition("=")[0]):
+        open_store(f"postgresql://host/chat?{options}")
+
+
+def test_options_of_postgresql():
+    """They are chatrt's own and do not reach the server."""
+    store = open_store("postgresql://host/chat?append_every=250&notify_every=40&sslmode=disable")
+    assert store.append_interval == 0.25
+    assert repr(store) == "PostgresStore('postgresql://host/chat')"

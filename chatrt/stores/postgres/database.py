@@ -25,6 +25,12 @@ WRITE_SECONDS = 2.0
 READ_SECONDS = 20.0
 """How long a read may take; that of a very long history most of all."""
 
+APPEND_MILLISECONDS = 10
+"""How often chunks are stored at most: fewer and larger transactions carry many times the streams."""
+
+NOTIFY_MILLISECONDS = 20
+"""How often others are told of new chunks at most; see docs/scale.md."""
+
 INVALID_COMMIT = "CH001"
 """The SQLSTATE of what the functions of the schema refuse to write."""
 
@@ -49,6 +55,8 @@ class Target:
         prepared: Whether statements are prepared and session settings made; not through PgBouncer in transaction mode.
         listen_url: Where notifications come from, when `url` leads through a pooler that drops them.
         timeout: How long a write or a connection may take, in seconds; then its outcome counts as unknown.
+        append_every: Seconds between two groups of appended chunks.
+        notify_every: Seconds between two notifications of new chunks.
     """
 
     url: str
@@ -56,10 +64,12 @@ class Target:
     prepared: bool = True
     listen_url: str | None = None
     timeout: float = WRITE_SECONDS
+    append_every: float = APPEND_MILLISECONDS / 1000
+    notify_every: float = NOTIFY_MILLISECONDS / 1000
 
     @classmethod
     def parse(cls, url: str) -> Target:
-        """Read a URL; `pool_size`, `prepared` (yes or no), `listen_url` and `timeout` in its query are chatrt's own.
+        """Read a URL; the options in its query that are named after attributes are chatrt's own.
 
         Raises:
             UsageError: If an option is not possible.
@@ -68,6 +78,8 @@ class Target:
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         size, prepared = query.pop("pool_size", "10"), query.pop("prepared", "yes")
         listen_url, timeout = query.pop("listen_url", None), query.pop("timeout", f"{WRITE_SECONDS:g}")
+        append_every = _read_milliseconds(query, "append_every", 0, APPEND_MILLISECONDS)
+        notify_every = _read_milliseconds(query, "notify_every", 1, NOTIFY_MILLISECONDS)
         if not (size.isascii() and size.isdigit() and 1 <= int(size[:4]) <= 1000):
             raise UsageError(f"pool_size is 1 to 1000, not {size!r}")
         if prepared not in ("yes", "no"):
@@ -75,7 +87,7 @@ class Target:
         if not (timeout.isascii() and timeout.isdigit() and 1 <= int(timeout[:4]) <= 600):
             raise UsageError(f"timeout is 1 to 600 whole seconds, not {timeout!r}")
         rest = urlunsplit(parts._replace(query=urlencode(query)))
-        return cls(rest, int(size), prepared == "yes", listen_url, float(timeout))
+        return cls(rest, int(size), prepared == "yes", listen_url, float(timeout), append_every, notify_every)
 
     @property
     def shown(self) -> str:
@@ -86,6 +98,13 @@ class Target:
     def for_listening(self) -> Target:
         """Where the listener connects to."""
         return self if self.listen_url is None else replace(self, url=self.listen_url)
+
+
+def _read_milliseconds(query: dict[str, str], name: str, least: int, default: int) -> float:
+    written = query.pop(name, f"{default}")
+    if not (written.isascii() and written.isdigit() and least <= int(written[:5]) <= 10_000):
+        raise UsageError(f"{name} is {least} to 10000 whole milliseconds, not {written!r}")
+    return int(written) / 1000
 
 
 def to_store_error(error: Exception) -> ChatrtError:

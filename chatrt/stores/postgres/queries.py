@@ -17,6 +17,7 @@ RENEW = _call("renew_leases_1", 5)
 RELEASE = _call("release_lease_1", 6)
 APPEND_OUT = _call("append_out_1", 8)
 COMMIT = _call("commit_1", 17)
+TELL = _call("tell_1", 2)
 
 UPDATE = _call("update_session_2", 6)
 IMPORT = _call("import_session_2", 31)

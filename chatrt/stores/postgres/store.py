@@ -45,6 +45,7 @@ from chatrt.stores.base import (
 from chatrt.stores.metadata import encode_metadata, merge_patch
 from chatrt.stores.portable import EncodedDump, Exported, SessionDump
 from chatrt.stores.postgres import queries
+from chatrt.stores.postgres.announcer import Announcer
 from chatrt.stores.postgres.attachments import PostgresAttachments
 from chatrt.stores.postgres.database import Database, Target, connect
 from chatrt.stores.postgres.grouping import Grouping
@@ -75,8 +76,10 @@ class PostgresStore:
 
     Args:
         url: `postgresql://user:password@host:port/database`, and what else asyncpg takes. Own options in the query are
-            `pool_size` (10), `prepared=no` for PgBouncer in transaction mode, and `listen_url` for notifications past
-            a pooler, and `timeout` for the seconds (2) after which a write counts as failed.
+            `pool_size` (10), `prepared=no` for PgBouncer in transaction mode, `listen_url` for notifications past a
+            pooler, `timeout` for the seconds (2) after which a write counts as failed, `append_every` for the
+            milliseconds (10) between two groups of chunks, and `notify_every` for those (20) between two notifications
+            of them.
 
     Raises:
         UsageError: If an option is not possible.
@@ -90,6 +93,8 @@ class PostgresStore:
         self._inputs: Grouping[_NewInput, Appended] = Grouping(self._append_in)
         self._outputs: Grouping[list[_NewSegment], list[int | StaleEpochError]] = Grouping(self._append_out)
         self._pages = Pages(self._read)
+        self._announcer = Announcer(self._database.write, self._origin, self._target.notify_every)
+        self.append_interval = self._target.append_every
         self.attachments = PostgresAttachments(self._ready)
         self._is_open = False
 
@@ -122,6 +127,7 @@ class PostgresStore:
         await self._pages.close()
         await self._inputs.close()
         await self._outputs.close()
+        await self._announcer.close()
         await self._listener.close()
         await self._database.close()
 
@@ -313,8 +319,11 @@ class PostgresStore:
             [segment.count for segment in segments],
             [segment.at for segment in segments],
             [segment.body for segment in segments],
-            self._origin,
+            None,  # the announcer tells
         )
+        for segment, (first_seq,) in zip(segments, found, strict=True):
+            if first_seq is not None and segment.count:
+                self._announcer.tell(segment.lease.key, first_seq + segment.count - 1)
         first_seqs = iter(row[0] for row in found)
         return [[_first_seq(segment.lease, next(first_seqs)) for segment in request] for request in requests]
 
