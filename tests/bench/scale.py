@@ -1,6 +1,6 @@
 """Measures how cost grows with sessions, readers, records and processes on PostgreSQL; docs/scale.md reasons from it.
 
-Run `python -m tests.bench.scale [turns|readers|rows|notices ...]`. Everything shares this machine's cores, so look at the
+Run `python -m tests.bench.scale [turns|readers|rows|idle|notices ...]`. Everything shares this machine's cores, so look at the
 CPU seconds of the workers and of PostgreSQL apart: what a machine of its own for each would carry follows from those.
 """
 
@@ -18,7 +18,7 @@ import asyncpg
 
 from chatrt.stores.postgres import PostgresStore
 from tests.bench.scale_fleet import Cost, Fleet, private_server
-from tests.bench.scale_load import Seen, append, converse, create
+from tests.bench.scale_load import Seen, append, attach, converse, create
 from tests.bench.streams import percentile
 from tests.postgres import PostgresServer
 
@@ -28,6 +28,7 @@ STREAMS, WORDS, PAUSE = 60, 100, 0.02
 CLIENTS, SHORT_TURNS = 32, 600
 READERS = (1, 50, 200)
 ROWS = (0, 100_000, 400_000)
+IDLE_READERS, IDLE_SECONDS = 1_000, 10
 LISTENERS = (0, 1, 16, 64)
 NOTICE_WRITERS, NOTICE_SECONDS = 8, 4.0
 
@@ -114,7 +115,7 @@ async def rows(server: PostgresServer) -> None:
     try:
         there = 0
         for count in ROWS:
-            await fill(fleet.url, there, count)
+            size = await fill(fleet.url, there, count)
             there = count
             name = f"beside-{count}"
             await create(fleet.urls, [name])
@@ -132,15 +133,15 @@ async def rows(server: PostgresServer) -> None:
             look = (time.perf_counter() - began) / 50
             await store.close()
             print(
-                f"  {count:9,} sessions   append p50 {percentile(acks, 0.5) * 1e3:5.2f} ms, p99 {percentile(acks, 0.99) * 1e3:5.2f} ms   "
+                f"  {count:9,} sessions, {size / 2**20:5.0f} MiB   append p50 {percentile(acks, 0.5) * 1e3:5.2f} ms, p99 {percentile(acks, 0.99) * 1e3:5.2f} ms   "
                 f"{per_turn(cost, 100)}   a look for work {look * 1e3:5.2f} ms"
             )
     finally:
         fleet.stop()
 
 
-async def fill(url: str, there: int, count: int) -> None:
-    """Put in idle sessions, up to this many."""
+async def fill(url: str, there: int, count: int) -> int:
+    """Put in idle sessions, up to this many; returns the bytes of the database."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
@@ -155,9 +156,33 @@ async def fill(url: str, there: int, count: int) -> None:
             INSERT INTO chatrt.states (sid, body) SELECT sid, '{{}}' FROM made
             """
         )
-        await connection.execute("ANALYZE")
+        await connection.execute("VACUUM ANALYZE")
+        return await connection.fetchval("SELECT pg_database_size(current_database())")
     finally:
         await connection.close()
+
+
+async def idle(server: PostgresServer) -> None:
+    """Readers of chats in which nothing happens."""
+    print(f"\nidle: {IDLE_READERS:,} readers of as many chats in which nothing happens, at one process")
+    fleet = await started(server, "idle", 1)
+    try:
+        names = [f"idle-{number}" for number in range(IDLE_READERS)]
+        await create(fleet.urls, names)
+        before = fleet.memory()
+        connections = [await attach(fleet.urls[0], name) for name in names]
+        each = (fleet.memory() - before) / IDLE_READERS
+        spent, began = await fleet.cost(), time.perf_counter()
+        await asyncio.sleep(IDLE_SECONDS)
+        cost, took = await fleet.cost() - spent, time.perf_counter() - began
+        for connection in connections:
+            connection.close()
+        print(
+            f"  {each / 1024:5.1f} KiB a reader   {cost.workers / took * 100:5.2f} % of a core in the process, "
+            f"{cost.database / took * 100:5.2f} % in PostgreSQL"
+        )
+    finally:
+        fleet.stop()
 
 
 async def notices(server: PostgresServer) -> None:
@@ -204,7 +229,7 @@ def per_turn(cost: Cost, count: int) -> str:
     """What one turn has cost."""
     return (
         f"a turn: workers {cost.workers / count * 1e3:6.2f} ms CPU, PostgreSQL {cost.database / count * 1e3:6.2f} ms, "
-        f"{cost.transactions / count:5.1f} transactions, {cost.wal / count / 1024:6.1f} KiB of log"
+        f"transactions {cost.transactions / count:5.1f} that write, {cost.wal / count / 1024:6.1f} KiB of log"
     )
 
 
@@ -218,6 +243,7 @@ PARTS: dict[str, Callable[[PostgresServer], Awaitable[None]]] = {
     "turns": turns,
     "readers": readers,
     "rows": rows,
+    "idle": idle,
     "notices": notices,
 }
 

@@ -26,7 +26,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Cost:
-    """What something took: CPU seconds of the workers and of PostgreSQL, its transactions and its log in bytes."""
+    """What something took: CPU seconds of the workers and of PostgreSQL, the transactions that wrote something, and its log in bytes."""
 
     workers: float
     database: float
@@ -84,17 +84,22 @@ class Fleet:
         for worker in self._workers:
             worker.wait(30)
 
+    def memory(self) -> int:
+        """Return the bytes that the workers hold in memory now."""
+        pages = (int(Path(f"/proc/{worker.pid}/statm").read_text().split()[1]) for worker in self._workers)
+        return sum(pages) * os.sysconf("SC_PAGESIZE")
+
     async def cost(self) -> Cost:
         """Read what was spent so far."""
         connection = await asyncpg.connect(self.url)
         try:
             row: Any = await connection.fetchrow(
-                "SELECT xact_commit, pg_current_wal_lsn() - '0/0'::pg_lsn AS wal FROM pg_stat_database WHERE datname = current_database()"
+                "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_id, pg_current_wal_lsn() - '0/0'::pg_lsn AS wal"
             )
         finally:
             await connection.close()
         spent = sum(cpu_seconds(worker.pid) for worker in self._workers)
-        return Cost(spent, _tree_seconds(self._server.pid), row["xact_commit"], int(row["wal"]))
+        return Cost(spent, _tree_seconds(self._server.pid), row["next_id"], int(row["wal"]))
 
 
 def _tree_seconds(pid: int) -> float:

@@ -59,6 +59,13 @@ async def converse(asked: str, read: Sequence[str], name: str, count: int, pause
     return seen
 
 
+async def attach(url: str, name: str) -> asyncio.StreamWriter:
+    """Read a chat, and go on reading until what is returned is closed."""
+    reader, writer = await _open_stream(url, name)
+    assert (await reader.read(100)).startswith(b"HTTP/1.1 200")
+    return writer
+
+
 async def append(url: str, name: str) -> float:
     """Append what is no work, and return the seconds up to its ack."""
     began = time.perf_counter()
@@ -81,10 +88,7 @@ async def _post(url: str, path: str, body: dict[str, Any]) -> None:
 
 
 async def _read(url: str, name: str, began: dict[str, float], opened: asyncio.Event, seen: Seen) -> None:
-    target = urlsplit(url)
-    reader, writer = await asyncio.open_connection(target.hostname, target.port)
-    head = f"GET /v1/sessions/{name}/out HTTP/1.1\r\nhost: {target.netloc}\r\nconnection: close\r\n\r\n"
-    writer.write(head.encode())
+    reader, writer = await _open_stream(url, name)
     last, rest = 0.0, b""
     while data := await reader.read(1 << 16):
         if not opened.is_set():
@@ -104,3 +108,11 @@ async def _read(url: str, name: str, began: dict[str, float], opened: asyncio.Ev
         if END in data:
             break
     writer.close()
+
+
+async def _open_stream(url: str, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    target = urlsplit(url)
+    reader, writer = await asyncio.open_connection(target.hostname, target.port)
+    head = f"GET /v1/sessions/{name}/out HTTP/1.1\r\nhost: {target.netloc}\r\nconnection: close\r\n\r\n"
+    writer.write(head.encode())
+    return reader, writer
