@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Protocol, get_args
 
-from chatrt.codec import dumps, loads
+from chatrt.codec import loads
+from chatrt.runtime.in_progress import edited
 from chatrt.runtime.session import LiveSession
 from chatrt.runtime.state import DurableState
 from chatrt.stores import Record
@@ -295,11 +296,3 @@ class Arrivals:
 def is_from_user(record: Record) -> bool:
     """Tell whether a record is a user message: not a tool answer, and no other input."""
     return record.kind == "message" and loads(record.body)["message"]["role"] == "user"
-
-
-def edited(record: Record, message: Any, edit_seq: int) -> Record:
-    """Return a waiting message record with another message in it; the id stays, and what edited it is named."""
-    body: dict[str, Any] = loads(record.body)
-    body["message"] = {**message, "id": body["message"]["id"]}
-    body["editSeq"] = edit_seq
-    return Record(record.seq, record.at, record.kind, dumps(body))

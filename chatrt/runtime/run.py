@@ -309,7 +309,9 @@ class Run:
         await self._end()
 
     def _on_turn_start(self, in_seq: int, trigger: Trigger, message_id: str, messages: list[UIMessage]) -> None:
-        self._live.running = RunningTurn(in_seq, trigger, message_id, messages, self._context.history.branches())
+        context = self._context
+        branches = context.history.branches()
+        self._live.running = RunningTurn(in_seq, trigger, message_id, context.settled_seq, messages, branches)
         self._arrivals.answer_opened()
 
     # --- leave

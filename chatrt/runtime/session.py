@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, cast
 
 from chatrt.agent import ChatAgent
@@ -16,6 +17,7 @@ from chatrt.ids import Ids
 from chatrt.metrics import Metrics
 from chatrt.pending_messages import PendingMessage
 from chatrt.runtime.attachments import SessionAttachments
+from chatrt.runtime.in_progress import TurnInProgress, find_turn_in_progress
 from chatrt.runtime.inbox import Inbox
 from chatrt.runtime.outbox import Outbox
 from chatrt.runtime.prompt_files import PromptFiles
@@ -39,6 +41,7 @@ class RunningTurn:
         in_seq: The input it settles.
         trigger: What kind of input that is.
         message_id: The message it makes.
+        settled_seq: The `.out` cursor that it began behind.
         messages: The history as it began: with the question, without the answer.
         branches: Where these have alternatives, as `History.branches` tells it.
     """
@@ -46,6 +49,7 @@ class RunningTurn:
     in_seq: int
     trigger: Trigger
     message_id: str
+    settled_seq: int
     messages: list[UIMessage]
     branches: dict[str, list[str]]
 
@@ -73,8 +77,10 @@ class SessionState(Position):
 
     Attributes:
         messages: What the running turn stands on, its question included; when none runs, all that is committed. What is
-            read of `.out` after `cursor` came after these messages.
-        pending: User messages that wait for their turn.
+            read of `.out` after `cursor` came after these messages. Of a turn that another process runs, what hooks
+            made of its question is not among them before it is committed; see `chatrt.runtime.in_progress`.
+        pending: User messages that wait for their turn; neither the one that is being answered nor those that were put
+            into the running turn.
         branches: Where the messages have alternatives, as `History.branches` tells it. Empty for an agent that
             hydrates: the application owns the tree then.
     """
@@ -217,7 +223,7 @@ class Session:
 
     @property
     def running(self) -> RunningTurn | None:
-        """The turn or action that runs in this process now."""
+        """The turn or action that runs in this process now; `find_running` looks for those of other processes too."""
         return self._live.running
 
     @property
@@ -225,34 +231,68 @@ class Session:
         """Whether a run in this process has it in memory, with a turn or waiting for one."""
         return self._live.run_task is not None
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether it is certain that nobody reads what the session says.
+
+        Each process knows its own readers. Where others may have some too it is never certain.
+        """
+        return not self._live.store.is_shared and self.outbox.readers == 0
+
     async def load(self) -> SessionState:
-        """Read the messages and the cursors that belong to them."""
+        """Read the messages and the cursors that belong to them; in whatever process, with the turn that runs."""
         live = self._live
-        before, taken_before, injected = live.running, live.taken_up, list(live.injected)
+        before, taken_up, injected = live.running, live.taken_up, list(live.injected)
         snapshot = await live.store.load_snapshot(self.key)
         waiting = await self._waiting(snapshot)
         history = History.from_nodes(await live.load_nodes(snapshot), snapshot.leaf_id)
+        turn = _find_running_on(snapshot.settled_seq, live.running, before)
+        told = None
+        if turn is None and snapshot.out_last_seq > snapshot.settled_seq:
+            told = await find_turn_in_progress(live.store, self.key, snapshot.settled_seq)
+        if told is None:
+            messages, branches = history.all(), history.branches()
+            if turn is not None:
+                messages, branches = list(turn.messages), turn.branches
+            begun = snapshot.in_cursor if turn is None else turn.in_seq
+            pending = _waiting_messages(waiting, live.taken_up or taken_up)
+            _leave_out(pending, {record.seq for record in (*injected, *live.injected)})
+        else:
+            served = told.find_served(waiting)
+            if served is not None:
+                told.bring_in(history, served, live.agent)
+            messages, branches, begun = history.all(), self._branches(history), told.in_seq
+            pending = _waiting_messages(waiting, served)
+            _leave_out(pending, _find_injected(pending, told))
         if live.run_task is None:
             live.history = history
-        messages, branches, begun = history.all(), history.branches(), snapshot.in_cursor
-        running = live.running or before  # a turn that ended meanwhile is not in the snapshot yet
-        if running is not None and running.in_seq > snapshot.in_cursor:
-            messages, branches, begun = list(running.messages), running.branches, running.in_seq
-        gone = {record.seq for record in (*injected, *live.injected)} | set(snapshot.state.get("withdrawn", ()))
+        _leave_out(pending, (*snapshot.state.get("withdrawn", ()), *snapshot.state.get("settled", ())))
         position = self._position(snapshot, waiting)
         return SessionState(
             messages=messages,
             branches=branches,
-            pending=[
-                PendingMessage(in_seq=seq, message=message)
-                for seq, message in _waiting_messages(waiting, live.taken_up or taken_before).items()
-                if seq > begun and seq not in gone
-            ],
+            pending=[PendingMessage(in_seq=seq, message=message) for seq, message in pending.items() if seq > begun],
             cursor=position.cursor,
             in_cursor=position.in_cursor,
             last_in_seq=position.last_in_seq,
             status=position.status,
         )
+
+    def _branches(self, history: History) -> dict[str, list[str]]:
+        return {} if self.agent.hooks.hydrate_messages is not None else history.branches()
+
+    async def find_running(self) -> int | None:
+        """Return the input whose turn or action runs now, in whatever process; None if none does.
+
+        One whose process died counts until it is settled. What was taken up a moment ago may not have begun yet.
+        """
+        if self._live.running is not None:
+            return self._live.running.in_seq
+        cursors = await self._live.store.read_cursors(self.key)
+        if cursors.out_last_seq <= cursors.settled_seq:
+            return None
+        told = await find_turn_in_progress(self._live.store, self.key, cursors.settled_seq)
+        return None if told is None else told.in_seq
 
     async def _waiting(self, cursors: Cursors | Snapshot) -> list[Record]:
         """Read the inputs behind the cursor."""
@@ -281,6 +321,25 @@ class Session:
             last_in_seq=cursors.last_in_seq,
             status=status,
         )
+
+
+def _find_running_on(settled_seq: int, *turns: RunningTurn | None) -> RunningTurn | None:
+    """Return the turn that began right behind a cursor: what it shows belongs to the messages of that cursor."""
+    return next((turn for turn in turns if turn is not None and turn.settled_seq == settled_seq), None)
+
+
+def _find_injected(pending: dict[int, UIMessage], turn: TurnInProgress) -> set[int]:
+    """Return which of the waiting messages were put into a turn; ids may come twice, so each is taken in its order."""
+    found: set[int] = set()
+    for message_id in turn.injected_ids:
+        later = (seq for seq, message in pending.items() if seq > turn.in_seq and message["id"] == message_id)
+        found.update(islice((seq for seq in later if seq not in found), 1))
+    return found
+
+
+def _leave_out(pending: dict[int, UIMessage], seqs: Iterable[int]) -> None:
+    for seq in seqs:
+        pending.pop(seq, None)
 
 
 def _waiting_messages(records: list[Record], taken_up: Record | None) -> dict[int, UIMessage]:

@@ -169,10 +169,10 @@ class TriggerEndpoints:
         return json_response(to_item(await session.read_row()))
 
     async def _stop_and_close(self, session: Session, reason: str | None) -> None:
-        running = session.running
+        running = await session.find_running()
         if running is not None:
             try:
-                await session.inbox.stop(in_seq=running.in_seq, reason=reason)
+                await session.inbox.stop(in_seq=running, reason=reason)
             except SessionClosedError:
                 return  # somebody was faster, and his reason stays
         await self._service.sessions.close_session(session.chat_id, tenant=session.key.tenant, reason=reason)

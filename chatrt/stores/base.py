@@ -268,6 +268,11 @@ class Store(Protocol):
 
     append_interval: float
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may have it open at the same time: then nobody knows of all who read a session."""
+        ...
+
     async def open(self) -> None:
         """Make ready; creates what is missing. On an open store it does nothing; a closed one may be opened again.
 

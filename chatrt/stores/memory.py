@@ -46,6 +46,7 @@ class MemoryStore:
     """Sessions in the memory of this process; durable only in so far as the object is kept."""
 
     append_interval = 0.0
+    is_shared = False
 
     def __init__(self) -> None:
         self._sessions: dict[SessionKey, StoredSession] = {}

@@ -96,6 +96,7 @@ class SQLiteStore:
     """
 
     append_interval = 0.0
+    is_shared = False
 
     def __init__(self, path: str | PathLike[str], *, max_pages: int | None = None) -> None:
         self.path = os.path.realpath(path)

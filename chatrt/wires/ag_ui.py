@@ -24,7 +24,7 @@ from chatrt.wires.ag_ui_messages import STATE, to_messages
 from chatrt.wires.ag_ui_run import RunEvents
 from chatrt.wires.ai_sdk import StreamCutError
 from chatrt.wires.frames import writes
-from chatrt.wires.log import ask, is_busy, look_up_tail, reading
+from chatrt.wires.log import ask, is_busy, is_idle, look_up_tail, reading
 
 logger = logging.getLogger("chatrt.wires")
 
@@ -187,16 +187,11 @@ async def connect(session: Session | None, store: Store, thread_id: str, run_id:
             for data in writes(follower.feed(batch)):
                 yield data
             cursor = batch[-1].seq
-            if any(record.kind == "turn-complete" for record in batch) and await _is_over(session, store, cursor):
+            if any(record.kind == "turn-complete" for record in batch) and await is_idle(session, store, cursor):
                 for data in writes(follower.rest((await session.load()).messages)):
                     yield data
                 return
     raise StreamCutError
-
-
-async def _is_over(session: Session, store: Store, cursor: int) -> bool:
-    position = await session.position()
-    return session.outbox.last_seq <= cursor and not await is_busy(session, store, position)
 
 
 class Follower:

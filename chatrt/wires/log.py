@@ -45,6 +45,13 @@ async def is_busy(session: Session, store: Store, position: Position) -> bool:
     return any(record.kind not in UNANSWERED for record in waiting)
 
 
+async def is_idle(session: Session, store: Store, cursor: int) -> bool:
+    """Whether who has read up to a cursor has read everything, and nothing is to come."""
+    position = await session.position()
+    # What another process has settled is known from the store before it is read here.
+    return max(session.outbox.last_seq, position.cursor) <= cursor and not await is_busy(session, store, position)
+
+
 async def ask(
     session: Session, append: Callable[[], Awaitable[Appended]], *, is_new: bool
 ) -> tuple[Appended, Callable[[], None]]:
@@ -54,13 +61,16 @@ async def ask(
     reader left wants an answer, not to wait: that turn is stopped first. With a reader attached the agent's busy policy
     decides. Whoever asks counts as a reader from here on, before the answer begins.
 
+    Of a store that several processes share none of them knows all readers, so there nothing is stopped: a turn that
+    somebody reads elsewhere goes on, at the price that one which nobody reads does so too.
+
     Args:
         session: The session.
         append: Appends; what it raises is raised.
         is_new: Whether it asks for a new answer, rather than for one to go on.
     """
     running = session.running
-    unread = running is not None and session.outbox.readers == 0 and is_new
+    unread = running is not None and session.is_unread and is_new
     detach = session.outbox.attach()
     try:
         if unread and running is not None:

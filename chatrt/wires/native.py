@@ -13,7 +13,7 @@ from chatrt.stores.base import Appended, Store
 from chatrt.ui import UIMessage
 from chatrt.wires.formats import StreamFormat
 from chatrt.wires.frames import writes
-from chatrt.wires.log import is_busy, reading
+from chatrt.wires.log import is_idle, reading
 
 _CURSOR = re.compile(r"[0-9]{1,19}")
 _T = TypeVar("_T")
@@ -149,7 +149,7 @@ async def read_out(
                 for data in writes(map(form.frame, batch)):
                     yield data
                 cursor = batch[-1].seq
-        if await _is_idle(session, store, cursor):
+        if await is_idle(session, store, cursor):
             yield form.idle(cursor)
             return
     async with reading(session, cursor) as batches:
@@ -158,12 +158,6 @@ async def read_out(
                 yield data
             cursor = batch[-1].seq
             settled = until_idle and any(record.kind == "turn-complete" for record in batch)
-            if settled and await _is_idle(session, store, cursor):
+            if settled and await is_idle(session, store, cursor):
                 yield form.idle(cursor)
                 return
-
-
-async def _is_idle(session: Session, store: Store, cursor: int) -> bool:
-    position = await session.position()
-    # What another process has settled is known from the store before it is read here.
-    return max(session.outbox.last_seq, position.cursor) <= cursor and not await is_busy(session, store, position)

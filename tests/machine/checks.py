@@ -116,14 +116,11 @@ class Checks:
         assert state.cursor == self._complete_seq
 
     def check_from_outside(self, pick: int) -> None:
-        """Another process sees what is stored, and `.out` from any cursor on is what everybody else read of it."""
+        """Another process sees the turn that runs as well, and `.out` from any cursor on as everybody else read it."""
         world, reference = self._world, self._reference
         after = pick % (self._cursor + 1)
         state, records = world.look_from_outside(after)
-        stored = {"messages": reference.disk.history, "branches": reference.disk.tree.branches()}
-        self.names.check(stored, {key: normal_state(state)[key] for key in stored}, "stored")
-        position = reference.position(outside=True)
-        self.names.check(position, {key: getattr(state, key) for key in position}, "position")
+        self.names.check(reference.view_elsewhere(), normal_state(state), "elsewhere")
         self._check_read(after, records)
         if reference.deaf != "late":  # what is stored is shown to readers here when the store has said so
             self._check_read(after, world.read(after))

@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from tests.machine.history_rules import Failure
+from tests.machine.history_rules import Failure, Message
 from tests.machine.reference_recovery import Recovering
 from tests.machine.reference_state import (
     IDLE_TIMEOUT,
@@ -110,6 +110,8 @@ class Reference(Recovering):
             begun = run.running is not None and run.running[0] > disk.in_cursor
             if begun:
                 history, branches = run.running[1:]
+            elif self._find_unfinished() is not None:
+                return {**self.view_elsewhere(), **self.position()}
             elif run.work is not None and run.work.input.seq > disk.in_cursor:
                 waiting.append(run.work.input)
             hidden = (run.state.withdrawn - run.planned) | disk.state.withdrawn
@@ -120,6 +122,32 @@ class Reference(Recovering):
             "pending": [(one.seq, one.body["message"]) for one in waiting if one.is_user],
             **self.position(),
         }
+
+    def view_elsewhere(self) -> dict[str, Any]:
+        """What loading the session must give in a process that does not run it: the log says which turn has begun."""
+        disk, begun = self.disk, self._find_unfinished()
+        if begun is None:
+            history, branches, after, injected = disk.history, disk.tree.branches(), disk.in_cursor, []
+        else:
+            (history, branches), after, injected = disk.shown[begun["seq"]], begun["seq"], list(begun["injected"])
+        waiting: dict[int, Message] = {}
+        for one in disk.inbox[disk.in_cursor :]:
+            target = one.body.get("inSeq", 0)
+            if one.is_user:
+                waiting[one.seq] = one.body["message"]
+            elif one.kind == "withdraw" and target > after:
+                waiting.pop(target, None)
+            elif one.kind == "edit" and target in waiting:
+                waiting[target] = {**one.body["message"], "id": waiting[target]["id"]}
+        pending: list[tuple[int, Message]] = []
+        for seq, message in waiting.items():
+            if seq <= after or seq in disk.state.withdrawn | disk.state.settled:
+                continue
+            if injected and message["id"] == injected[0]:
+                injected.pop(0)
+            else:
+                pending.append((seq, message))
+        return {"messages": history, "branches": branches, "pending": pending, **self.position(outside=True)}
 
     def position(self, *, outside: bool = False) -> dict[str, Any]:
         """Where the session stands; from outside nobody knows what runs and has not said so yet."""

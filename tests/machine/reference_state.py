@@ -79,7 +79,10 @@ class State:
 
 @dataclass
 class Disk:
-    """What survives a crash. `out` has the control records, and after each change of an answer how it looks."""
+    """What survives a crash. `out` has the control records, and after each change of an answer how it looks.
+
+    `shown` is what the run stood on when it began to answer an input, messages and branches; no process reads it there.
+    """
 
     inbox: list[Input] = field(default_factory=list)
     parts: dict[str, int] = field(default_factory=dict)
@@ -88,6 +91,7 @@ class Disk:
     in_cursor: int = 0
     tree: Tree = field(default_factory=Tree)
     state: State = field(default_factory=State)
+    shown: dict[int, tuple[list[Message], list[Any]]] = field(default_factory=dict)
     closed: bool = False
 
     @property

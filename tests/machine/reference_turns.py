@@ -98,6 +98,7 @@ class Serving(Answering):
         )
         self.grow_tree()
         run.running = work.input.seq, list(run.history), run.tree.branches()
+        self.disk.shown[work.input.seq] = run.running[1:]
 
     def _in_answer(self, work: Work, answer: Waiting) -> Waiting:
         work.in_answer = True

@@ -85,6 +85,8 @@ class PostgresStore:
         UsageError: If an option is not possible.
     """
 
+    is_shared = True
+
     def __init__(self, url: str) -> None:
         self._target = Target.parse(url)
         self._origin = RandomIds().new("p")
