@@ -395,6 +395,8 @@ class SessionManager(Catalogue):
         match notice.kind:
             case "out" if live is not None:
                 live.outbox.follow(notice.seq)
+                if live.row.status == "closed":
+                    self._look(self._refresh(live))  # this may have been the last that it answers
             case "in" if live is not None and live.run_task is not None:
                 live.arrived.set()
             case "in" | "free":

@@ -151,7 +151,7 @@ class Outbox:
                     place.cursor = cursor
                 if self._in_doubt:
                     continue
-                if not live or self._ended:
+                if not live or (self._ended and self._following is None):
                     return
                 if pulse is not None and pulse.take():
                     yield []
@@ -277,6 +277,8 @@ class Outbox:
             self.look_again()
         finally:
             self._following = None
+            if self._ended:
+                self._wake()
 
     def _grow_to(self, last_seq: int) -> None:
         """The log is longer than what was published here; the buffer has no holes, so it starts anew."""
