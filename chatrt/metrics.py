@@ -62,7 +62,7 @@ WAITING_INPUTS = Instrument(
     "chatrt_waiting_inputs", "gauge", "Inputs that were read and not settled by the runs of this process."
 )
 UNSERVED = Instrument(
-    "chatrt_unserved_sessions", "gauge", "Sessions with work that nobody served at the last look; at most 100 are seen."
+    "chatrt_unserved_sessions", "gauge", "Sessions of the whole store with work that nobody served at the last look."
 )
 OPEN_STREAMS = Instrument("chatrt_open_streams", "gauge", "SSE responses that are open.")
 STALLED = Instrument("chatrt_reader_stalled_seconds", "gauge", "How long the slowest client has not taken a write.")

@@ -20,7 +20,7 @@ class Waiting(Protocol):
 
 
 class Unserved:
-    """How many sessions the last look for work nobody does has found."""
+    """How many sessions of the store had work that nobody did, at the last look."""
 
     def __init__(self) -> None:
         self.count = 0

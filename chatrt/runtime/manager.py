@@ -454,6 +454,7 @@ class SessionManager(Catalogue):
             try:
                 await self._renew()
                 await self._take_up_unserved()
+                self._unserved.found(await self.store.count_unserved(at=self.clock.now()))
             except StoreError as error:
                 self.metrics.add(STORE_ERRORS, 1, error.code)
                 logger.warning("the store is unavailable: %s", error)
@@ -473,7 +474,6 @@ class SessionManager(Catalogue):
 
     async def _take_up_unserved(self) -> None:
         keys = await self.store.find_unserved(at=self.clock.now(), agents=list(self._agents))
-        self._unserved.found(len(keys))
         for key in keys:
             row = await self.store.find_session(key)
             if row is None or row.agent not in self._agents:

@@ -525,3 +525,12 @@ class Store(Protocol):
             UnreadableRecordError: If something stored cannot be read.
         """
         ...
+
+    # --- for operators
+
+    async def count_unserved(self, *, at: float) -> int:
+        """Return how many sessions `find_unserved` would find of all agents without a limit.
+
+        The cost depends on how many sessions have unsettled records, served or not, never on how many there are.
+        """
+        ...

@@ -344,6 +344,9 @@ class MemoryStore:
         nodes = self._get(key).nodes
         return [Node(node_id, parent_id, loads(message)) for node_id, (parent_id, message) in nodes.items()]
 
+    async def count_unserved(self, *, at: float) -> int:
+        return sum(stored.has_work() and stored.is_free(at) for stored in self._all().values())
+
     # --- whole sessions
 
     async def export_session(self, key: SessionKey) -> AsyncIterator[Sequence[Exported]]:

@@ -316,6 +316,9 @@ class SQLiteStore:
     async def load_tree(self, key: SessionKey) -> list[Node]:
         return await self._read_large(lambda connection: reads.load_tree(connection, key))
 
+    async def count_unserved(self, *, at: float) -> int:
+        return self._read(partial(reads.count_unserved, at=at))
+
     # --- whole sessions
 
     async def export_session(self, key: SessionKey) -> AsyncIterator[Sequence[Exported]]:

@@ -47,6 +47,11 @@ WHERE (h.in_last > h.in_cursor OR h.out_last > h.settled_seq)
 ORDER BY h.sid LIMIT ?3
 """
 
+_COUNT_UNSERVED = """
+SELECT count(*) FROM heads h INDEXED BY heads_unserved JOIN leases l ON l.sid = h.sid
+WHERE (h.in_last > h.in_cursor OR h.out_last > h.settled_seq) AND (l.owner IS NULL OR l.expires_at < ?1)
+"""
+
 _EXPIRED = f"""
 {_SESSION} JOIN leases l ON l.sid = s.sid
 WHERE (h.updated_at < :idle_before OR (s.status = 'closed' AND h.updated_at < :closed_before))
@@ -177,6 +182,10 @@ def find_unserved(
 ) -> list[SessionKey]:
     served = None if agents is None else dumps(list(agents)).decode()
     return [SessionKey(*row) for row in connection.execute(_UNSERVED, (at, served, limit)).fetchall()]
+
+
+def count_unserved(connection: sqlite3.Connection, *, at: float) -> int:
+    return connection.execute(_COUNT_UNSERVED, (at,)).fetchone()[0]
 
 
 def read_in(connection: sqlite3.Connection, key: SessionKey, *, after: int, limit: int) -> list[Record]:

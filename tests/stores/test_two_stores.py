@@ -166,6 +166,7 @@ class TwoStores(RuleBasedStateMachine):
     @rule()
     def compare_unserved(self) -> None:
         self.both(lambda store: store.find_unserved(at=self.now))
+        self.both(lambda store: store.count_unserved(at=self.now))
 
     @rule()
     def compare_contents(self) -> None:

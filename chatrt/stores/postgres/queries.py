@@ -92,6 +92,11 @@ WHERE (h.in_last > h.in_cursor OR h.out_last > h.settled_seq)
 ORDER BY w.sid LIMIT $3
 """
 
+COUNT_UNSERVED = """
+SELECT count(*) FROM chatrt.work w JOIN chatrt.heads h USING (sid)
+WHERE (h.in_last > h.in_cursor OR h.out_last > h.settled_seq) AND (h.owner IS NULL OR h.expires_at < $1)
+"""
+
 READ_OUT = """
 SELECT r.place, h.out_first, h.out_last, o.first_seq, o.count, o.at, o.body
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])

@@ -389,6 +389,9 @@ class PostgresStore:
         await self._get_session(key)
         return rows.load_tree(await self._read(queries.TREE, key.tenant, key.chat_id), key)
 
+    async def count_unserved(self, *, at: float) -> int:
+        return (await self._read(queries.COUNT_UNSERVED, at + self._database.clock_offset))[0][0]
+
     # --- whole sessions
 
     async def export_session(self, key: SessionKey) -> AsyncIterator[Sequence[Exported]]:

@@ -36,6 +36,7 @@ _CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "read_out": lambda store: store.read_out(CHAT, after=0),
     "commit": lambda store: store.commit(_LEASE, a_commit(), at=NOW),
     "load_snapshot": lambda store: store.load_snapshot(CHAT),
+    "count_unserved": lambda store: store.count_unserved(at=NOW),
 }
 
 

@@ -97,3 +97,15 @@ class UnservedCases(StoreCase):
 
         assert await store.find_unserved(at=NOW, limit=1, agents=["support", "sales"]) == [CHAT]
         assert await store.find_unserved(at=NOW, agents=[]) == []
+
+    async def test_count(self, store: Store) -> None:
+        """Counted are those of all tenants and agents that nobody holds, however many there are."""
+        keys = [SessionKey(str(number % 2), str(number)) for number in range(120)]
+        for key in keys:
+            await create(store, key, agent=f"agent-{key.tenant}")
+            await say(store, key)
+        await lease_of(store, keys[0])
+        await create(store, CHAT)
+
+        assert await store.count_unserved(at=NOW) == 119
+        assert await store.count_unserved(at=NOW + 11) == 120
