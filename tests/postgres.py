@@ -43,6 +43,7 @@ class PostgresServer:
 
     def __init__(self) -> None:
         self.port = free_port()
+        self.settings = dict(SETTINGS)
         # Not below pytest's own folder: that belongs to root alone.
         self._folder = folder = Path(tempfile.mkdtemp(prefix="chatrt-postgres-"))
         self._data = folder / "data"
@@ -69,7 +70,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start and wait until it answers."""
-        options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        options = [word for name, value in self.settings.items() for word in ("-c", f"{name}={value}")]
         command = [*self._as_user, find_binary("postgres"), "-D", str(self._data), "-p", str(self.port), *options]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", start_new_session=True)

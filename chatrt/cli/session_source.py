@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -77,11 +78,24 @@ async def open_source(store: str | None, url: str | None, tenant: str) -> AsyncG
     opened = open_store(named)
     if isinstance(opened, SQLiteStore) and not os.path.exists(opened.path):  # noqa: ASYNC240, PTH110 - once, at the start
         raise StoreUnavailableError(f"there is no {opened.path}")
+    if opened.is_shared:
+        await _check_tables(named)
     await opened.open()
     try:
         yield StoreSource(opened, tenant)
     finally:
         await opened.close()
+
+
+async def _check_tables(url: str) -> None:
+    """Make sure that a database has tables: to look is not to make.
+
+    Raises:
+        StoreUnavailableError: If it has none, or cannot be reached.
+    """
+    migrations: Any = importlib.import_module("chatrt.stores.postgres.migrations")  # by name: asyncpg is an extra
+    if len(await migrations.pending_migrations(url)) == migrations.VERSION:
+        raise StoreUnavailableError("the database has no tables of chatrt")
 
 
 class StoreSource:

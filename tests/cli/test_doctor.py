@@ -6,9 +6,12 @@ import asyncio
 import json
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import asyncpg
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -18,10 +21,14 @@ from starlette.routing import Route
 
 from chatrt.cli import main
 from chatrt.cli.checkup import check_configuration, check_server, check_store
-from chatrt.cli.checkup.machine import numbers
+from chatrt.cli.checkup.machine import check_machine, numbers
 from chatrt.cli.checkup.store import find_file_system
+from chatrt.runtime import SessionManager
 from chatrt.server import create_app
-from chatrt.stores import SessionKey, SQLiteStore
+from chatrt.stores import NewRecord, SessionKey, SQLiteStore
+from chatrt.stores.postgres import PostgresStore, migrate
+from chatrt.stores.postgres.migrations import VERSION
+from tests.postgres import PostgresServer
 from tests.server.kit import KEY, Gates, make_agent
 
 GOOD_KEY = "Zx8-qPw2_LmN0vBc7RtY5uIo3AsDfGhJkQ9"
@@ -127,6 +134,74 @@ async def test_a_postgresql_store_is_looked_at(postgres_url: str):
     assert found["store-durability"].level in ("ok", "problem")
 
 
+async def test_tables_that_are_served_are_looked_at(postgres: Any):
+    """Nothing is wrong with a database that workers use: its tables are known, notifications arrive, no work waits."""
+    url = postgres.create_database("doctor_well")
+    async with SessionManager(make_agent(Gates()), url) as sessions:
+        await sessions.start_session("kit", "c")
+        found = await look_at(url)
+    checks = ("store-version", "store-durability", "store-notices", "store-work")
+    assert {check: found[check].level for check in checks} == dict.fromkeys(checks, "ok")
+
+
+async def test_migrations_that_are_pending_are_a_warning(postgres: Any):
+    """This version runs on the tables of the one before it, and says how to get on."""
+    url = postgres.create_database("doctor_old")
+    await migrate(url, to=VERSION - 1)
+    found = await look_at(url)
+    assert (found["store-version"].level, found["store-version"].fix) == ("warning", "chatrt migrate")
+
+
+async def test_tables_of_a_newer_chatrt_are_a_problem(postgres: Any):
+    """Nothing is served on tables that this version does not know."""
+    url = postgres.create_database("doctor_new")
+    await migrate(url)
+    await execute(url, "UPDATE chatrt.schema_version SET version = 99, serves = 99")
+    assert (await look_at(url))["store-version"].level == "problem"
+
+
+async def test_work_that_nobody_does_is_a_warning(postgres: Any):
+    """Sessions that wait for an agent nobody serves are told, with how long they wait."""
+    url = postgres.create_database("doctor_work")
+    store = PostgresStore(url)
+    await store.open()
+    await store.create_session(SessionKey("", "c"), agent="retired", metadata={}, client_data=None, at=1.0)
+    await store.append_in(SessionKey("", "c"), NewRecord("message", b"{}"), part_id=None, at=time.time() - 300)
+    await store.close()
+    found = await look_at(url)
+    assert found["store-work"].level == "warning"
+    assert "1 sessions wait" in found["store-work"].text
+
+
+async def test_notifications_that_do_not_arrive_are_a_problem(postgres: Any):
+    """Who listens at another place than the workers write to, as a pooler makes it, hears nothing."""
+    url, elsewhere = postgres.create_database("doctor_told"), postgres.create_database("doctor_deaf")
+    found = await look_at(f"{url}?listen_url={quote(elsewhere, safe='')}")
+    assert found["store-notices"].level == "problem"
+    assert "listen_url" in found["store-notices"].fix
+
+
+async def test_settings_that_lose_what_was_acknowledged_are_a_problem(postgres: Any):
+    """A database whose commits are not durable is told apart from one that asks chatrt to see to it."""
+    url = postgres.create_database("doctor_careless")
+    await execute(url, "ALTER DATABASE doctor_careless SET synchronous_commit = off")
+    found = await look_at(url)
+    assert found["store-durability"].level == "ok"
+    careless = PostgresServer()
+    try:
+        careless.settings["fsync"] = "off"
+        careless.start()
+        assert (await look_at(careless.url()))["store-durability"].level == "problem"
+    finally:
+        careless.remove()
+
+
+async def execute(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(sql)
+    await connection.close()
+
+
 async def test_a_server_that_is_not_there_is_a_problem():
     """One sentence, without the password."""
     found = await look_at("postgresql://ada:secret-word@127.0.0.1:1/none")
@@ -166,6 +241,28 @@ def test_a_model_without_its_key_is_a_problem(monkeypatch: pytest.MonkeyPatch):
     found = {finding.check: finding for finding in check_configuration(None, GOOD_KEY)}
     assert found["model"].level == "ok"
     assert "planted-key" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "word"),
+    [
+        ("litellm", "1.82.7", "credential stealer"),
+        ("litellm", "1.83.6", "hole"),
+        ("asyncpg", "0.31.0", "not supported"),
+    ],
+)
+def test_packages_that_nobody_should_run_are_problems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, version: str, word: str
+):
+    """Versions with a known fault, and ones that are too old, are named with what to do."""
+    metadata = tmp_path / f"{name}-{version}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (found,) = [one for one in check_machine() if one.check == "packages" and one.level == "problem"]
+    assert found.text.startswith(f"{name} {version}: ")
+    assert word in found.text
+    assert found.fix.startswith("pip install")
 
 
 def test_versions_are_compared_by_their_numbers():

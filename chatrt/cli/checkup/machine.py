@@ -24,6 +24,9 @@ OLDEST = {
     "sse-starlette": ("3.4", "older ones are not supported"),
 }
 
+EXTRAS = {"asyncpg": ("0.32", "older ones are not supported")}
+"""The same for what is there only if somebody asked for it."""
+
 FEW_FILES = 4096
 RELEASED = 1_767_225_600.0
 """The beginning of 2026: a clock that is before it is wrong."""
@@ -44,10 +47,12 @@ def check_machine() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     fine: list[str] = []
-    for name, (oldest, why) in OLDEST.items():
+    for name, (oldest, why) in (OLDEST | EXTRAS).items():
         try:
             found = version(name)
         except PackageNotFoundError:
+            if name in EXTRAS:
+                continue
             yield Finding("packages", "problem", f"{name} is not installed", f"pip install '{name}>={oldest}'")
             continue
         bad = BAD.get(name, {}).get(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import sqlite3
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from chatrt.cli.checkup.finding import Finding
-from chatrt.errors import ChatrtError, UsageError
+from chatrt.cli.checkup.postgres import check_postgres
+from chatrt.errors import UsageError
 from chatrt.stores import SQLiteStore, open_store
 from chatrt.stores.sqlite_file import connect_reader, find_holder
 from chatrt.stores.sqlite_schema import APPLICATION_ID, VERSION
@@ -36,7 +36,7 @@ async def check_store(url: str) -> AsyncIterator[Finding]:
     elif url.startswith("memory:"):
         yield Finding("store", "warning", "all sessions are gone when the process ends", "--store sqlite:///chat.db")
     else:
-        async for finding in _check_postgres(url):
+        async for finding in check_postgres(url):
             yield finding
 
 
@@ -155,73 +155,3 @@ def _check_log(path: Path) -> Iterator[Finding]:
     if size > LARGE_LOG:
         text = f"the write-ahead log has {size >> 20} MiB: some program keeps reading"
         yield Finding("store-log", "warning", text, "find who else has the file open: fuser -v " + str(path))
-
-
-# --- PostgreSQL
-
-
-async def _check_postgres(url: str) -> AsyncIterator[Finding]:
-    # By name, because asyncpg is an extra; that it is there was found out by open_store.
-    database: Any = importlib.import_module("chatrt.stores.postgres.database")
-    migrations: Any = importlib.import_module("chatrt.stores.postgres.migrations")
-    target = database.Target.parse(url)
-    try:
-        connection = await database.connect(target)
-    except ChatrtError as error:
-        yield Finding("store", "problem", str(error), "check the address, the password and pg_hba.conf")
-        return
-    try:
-        yield Finding("store", "ok", f"{target.shown} answers")
-        yield _schema_finding(await migrations.find_schema(connection), migrations.VERSION, migrations.OLDEST)
-        for finding in await _check_settings(connection, target.pool_size, database.MIN_SERVER):
-            yield finding
-    except (*database.FAILURES, ChatrtError) as error:
-        text = str(database.to_store_error(error))
-        yield Finding("store", "problem", text, "grant the user of the URL what it needs")
-    finally:
-        await connection.close()
-
-
-def _schema_finding(schema: Any, version: int, oldest: int) -> Finding:
-    if schema.version == 0:
-        return Finding("store-version", "note", "there are no tables yet; the first start makes them")
-    if schema.serves > version:
-        text = f"a newer chatrt made the tables (version {schema.version}; this one knows {version})"
-        return Finding("store-version", "problem", text, "pip install -U chatrt")
-    if schema.version < oldest:
-        return Finding("store-version", "problem", f"the tables have version {schema.version}", "chatrt migrate")
-    if schema.version < version:
-        return Finding("store-version", "warning", f"the tables have version {schema.version}", "chatrt migrate")
-    return Finding("store-version", "ok", f"the tables have version {schema.version}")
-
-
-async def _check_settings(connection: Any, pool_size: int, min_server: int) -> list[Finding]:
-    async def setting(name: str) -> str:
-        return await connection.fetchval("SELECT current_setting($1)", name)
-
-    found: list[Finding] = []
-    number = int(await setting("server_version_num"))
-    if number < min_server:
-        text = f"PostgreSQL {await setting('server_version')} is too old"
-        found.append(Finding("store-server", "problem", text, f"upgrade it to {min_server // 10_000}"))
-    if await connection.fetchval("SELECT pg_is_in_recovery()"):
-        text = "the server is a standby: it takes no writes"
-        found.append(Finding("store-server", "problem", text, "target_session_attrs=read-write in the URL"))
-    for name, wanted in (("fsync", "on"), ("full_page_writes", "on")):
-        if await setting(name) != wanted:
-            text = f"{name} is off: a loss of power may lose or damage what was acknowledged"
-            found.append(Finding("store-durability", "problem", text, f"{name} = on in postgresql.conf"))
-    if await setting("synchronous_commit") == "off":
-        text = "synchronous_commit is off by default; chatrt asks for it with each of its connections"
-        found.append(Finding("store-durability", "note", text))
-    if not any(one.check == "store-durability" and one.level == "problem" for one in found):
-        found.append(Finding("store-durability", "ok", "what is acknowledged survives a loss of power"))
-    most = int(await setting("max_connections"))
-    if pool_size + 1 > most // 2:
-        text = f"one process takes up to {pool_size + 1} of {most} connections"
-        found.append(Finding("store-connections", "warning", text, "pool_size=5 in the URL, or more max_connections"))
-    skew = abs(float(await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())")) - time.time())
-    if skew > SKEW_SECONDS:
-        text = f"the clocks of this machine and of the database differ by {skew:.0f} s"
-        found.append(Finding("clock", "warning", text, "run an NTP client on both"))
-    return found
