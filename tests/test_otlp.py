@@ -44,7 +44,7 @@ class _Taker(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/x-protobuf")
         self.end_headers()
 
-    def log_message(self, format: str, *args: Any) -> None: ...
+    def log_message(self, *_: Any) -> None: ...
 
 
 @pytest.fixture

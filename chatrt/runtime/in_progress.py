@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from chatrt.agent import ChatAgent
 from chatrt.codec import dumps, loads
@@ -63,12 +63,12 @@ class TurnInProgress:
         body: dict[str, Any] = loads(served.body)
         checkpoint = history.checkpoint()
         try:
-            match served.kind, body.get("message"):
-                case "message", {"role": "user"} as message:
-                    _bring_in_user_message(history, body, cast("UIMessage", message), agent)
-                case "message", dict() as message:
-                    merge_tool_answers(history, cast("UIMessage", message), _server_tools(agent))
-                case "regenerate", _:
+            match served.kind:
+                case "message" if body["message"]["role"] == "user":
+                    _bring_in_user_message(history, body, agent)
+                case "message":
+                    merge_tool_answers(history, body["message"], _server_tools(agent))
+                case "regenerate":
                     trim_for_regenerate(history, body.get("messageId"))
                 case _:
                     pass
@@ -115,7 +115,8 @@ def _begun(body: dict[str, Any]) -> TurnInProgress:
     )
 
 
-def _bring_in_user_message(history: History, body: dict[str, Any], message: UIMessage, agent: ChatAgent) -> None:
+def _bring_in_user_message(history: History, body: dict[str, Any], agent: ChatAgent) -> None:
+    message: UIMessage = body["message"]
     answers: UIMessage | None = body.get("answers")
     is_known = history.find_message(message["id"]) is not None
     if answers is not None and not is_known and find_answered_message(history.all(), answers) is not None:

@@ -1,4 +1,4 @@
-"""Checks of a PostgreSQL database: its version, its settings, its tables, whether processes hear of each other, and work."""
+"""Checks of a PostgreSQL database: settings, tables, whether processes hear of each other, and work that waits."""
 
 from __future__ import annotations
 
@@ -106,9 +106,13 @@ async def _check_settings(connection: Any, pool_size: int, min_server: int) -> l
 async def _check_notices(database: Any, target: Any) -> Finding:
     """Send a notification the way that workers do, and listen where they listen."""
     channel, heard = RandomIds().new("doctor").lower(), asyncio.Event()
+
+    def hear(*_: object) -> None:
+        heard.set()
+
     listening = await database.connect(target.for_listening())
     try:
-        await listening.add_listener(channel, lambda *_: heard.set())
+        await listening.add_listener(channel, hear)
         telling = await database.connect(target)
         try:
             await telling.execute("SELECT pg_notify($1, '')", channel)
