@@ -11,9 +11,11 @@ import pytest
 
 from chatrt.ids import RandomIds
 from chatrt.stores.postgres import PostgresStore, migrate
+from tests.runtime.driver import kill
 from tests.server.kit import Feed, Kit, chunks, text_of, user
 from tests.server.test_ag_ui import connect, post, said
 from tests.server.test_ag_ui import text_of as ag_ui_text
+from tests.server.test_metrics import figures
 from tests.server.test_trigger import put as trigger_put
 from tests.server.test_trigger import said as trigger_said
 from tests.server.test_trigger import window
@@ -291,3 +293,34 @@ async def taken(kit: Kit, chat: str) -> None:
     session = await kit.sessions.get_session(chat)
     while (await session.position()).last_in_seq < 2:
         await asyncio.sleep(0)
+
+
+# --- what operators see
+
+
+async def test_a_takeover_shows_in_the_figures(make_kit: Callable[..., Awaitable[Kit]], postgres_url: str, chat: str):
+    """Prometheus is told the turn that was taken up, the work and the readers of the one that lives, and commit times."""
+    await migrate(postgres_url)
+    options: dict[str, Any] = {"ids": None, "lease_ttl": 1.0}
+    pair = (
+        await make_kit(store=PostgresStore(postgres_url), **options),
+        await make_kit(store=PostgresStore(postgres_url), **options),
+    )
+    async with running(pair, chat) as (here, there, _):
+        await kill(here.sessions)
+        assert texts((await settled(there, chat))["messages"]) == ["hold g", "before "]
+    await there.put(chat, {"kind": "message", "message": user("hold h")})
+    async with there.http.stream("GET", f"/v1/sessions/{chat}/out") as response:
+        while "hold h" not in texts((await there.http.get(f"/v1/sessions/{chat}/messages")).json()["messages"]):
+            await asyncio.sleep(0)
+        assert response.is_success
+        seen = await figures(there)
+    assert seen["chatrt_takeovers_total", ()] == 1
+    assert seen["chatrt_commit_seconds_count", ()] >= 1
+    assert {name: seen[f"chatrt_{name}", ()] for name in ("active_runs", "live_readers", "waiting_inputs")} == {
+        "active_runs": 1,
+        "live_readers": 1,
+        "waiting_inputs": 1,
+    }
+    assert seen["chatrt_reader_lag_records", ()] >= 0
+    assert seen["chatrt_unserved_sessions", ()] >= 0
