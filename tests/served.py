@@ -38,7 +38,7 @@ class Server:
         self._env = {
             **os.environ,
             **env,
-            "CHATRT_STORE": f"sqlite:///{folder / 'chat.db'}",
+            "CHATRT_STORE": env.get("CHATRT_STORE", f"sqlite:///{folder / 'chat.db'}"),
             "CHATRT_HOST": "127.0.0.1",
             "CHATRT_PORT": str(free_port()),
         }
@@ -46,6 +46,7 @@ class Server:
             self._env.pop(name, None)
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self.store = self._env["CHATRT_STORE"]
         self.url = f"http://127.0.0.1:{self._env['CHATRT_PORT']}"
 
     def start(self) -> None:
@@ -87,6 +88,17 @@ class Server:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(30)
+
+    def send_signal(self, what: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(what)
+
+    @property
+    def process_id(self) -> int:
+        """The id of its present process."""
+        assert self._process is not None
+        return self._process.pid
 
     def log(self) -> str:
         """Return what it printed."""

@@ -101,4 +101,8 @@ class KnownLog:
     def _add(self, seen: Seen) -> Seen:
         known = self.records.setdefault(seen.seq, seen)
         self.last = max(self.last, seen.seq)
-        return seen if (known.kind, known.digest) == (seen.kind, seen.digest) else known
+        if (known.kind, known.digest) != (seen.kind, seen.digest):
+            return known
+        if seen.at < known.at:
+            self.records[seen.seq] = seen
+        return seen
