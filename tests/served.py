@@ -95,6 +95,12 @@ class Server:
         self._process.send_signal(what)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether its process is over."""
+        assert self._process is not None
+        return self._process.poll() is not None
+
+    @property
     def process_id(self) -> int:
         """The id of its present process."""
         assert self._process is not None

@@ -42,6 +42,7 @@ MODEL_SECONDS = 8.0
 """What two waiting turns of the world take at most, at pace 1."""
 
 DUMP_SECONDS = 2.0
+SUPERVISOR_SECONDS = 0.2
 WORKERS = 2
 
 
@@ -131,6 +132,7 @@ class Run:
         self._oracle = Oracle()
         self._report = Report(plan)
         self._people: list[Person] = []
+        self._starting = asyncio.Lock()
         env = {"CHATRT_HISTORIES": str(self._histories), "CHATRT_LEASE_TTL": str(plan.lease_ttl)}
         if database is not None:
             env["CHATRT_STORE"] = database.url()
@@ -154,15 +156,15 @@ class Run:
                     for number in range(plan.chats)
                 ]
                 talking = [asyncio.create_task(person.converse(end)) for person in self._people]
-                dumping = asyncio.create_task(self._dump())
+                beside = [asyncio.create_task(self._dump()), asyncio.create_task(self._supervise())]
                 try:
                     await self._hurt(http)
-                    await self._heal(talking, end)
+                    await self._heal(http, talking, end)
                 finally:
-                    for task in (*talking, dumping):
+                    for task in (*talking, *beside):
                         task.cancel()
-                    await asyncio.wait([*talking, dumping])
-                    for task in (*talking, dumping):
+                    await asyncio.wait([*talking, *beside])
+                    for task in (*talking, *beside):
                         if not task.cancelled() and task.exception() is not None:
                             self._problem(f"a part of this run broke: {task.exception()!r}")
             await asyncio.to_thread(self._stop)
@@ -195,27 +197,37 @@ class Run:
             await asyncio.sleep(self._rng.uniform(*self._plan.pauses))
             self._history.write("fault", "planned", name=name)
             server = self._rng.choice(self._servers)
+            if name in ("kill", "freeze"):
+                await self._wait_until_ready(http, server)
             target = server.process_id
             match name.split():
                 case ["kill"]:
-                    await self._wait_until_ready(http, server)
-                    await asyncio.to_thread(server.kill)
-                    server.spawn()
+                    await self._kill(server)
                 case ["kill", *_]:
-                    await asyncio.to_thread(server.kill)
-                    server.spawn()
+                    await self._kill(server)
                     await asyncio.sleep(self._rng.uniform(0.1, 1.2))
-                    target = server.process_id
-                    await asyncio.to_thread(server.kill)
-                    server.spawn()
+                    await self._kill(server)
                 case ["freeze"]:
-                    await self._wait_until_ready(http, server)
                     server.send_signal(signal.SIGSTOP)
                     await asyncio.sleep(self._rng.uniform(*self._plan.freezes))
                     server.send_signal(signal.SIGCONT)
                 case ["database", *how]:
                     await asyncio.to_thread(self._restart_database, " ".join(how))
             self._history.write("fault", "fired", name=name, target=target)
+
+    async def _kill(self, server: Server) -> None:
+        async with self._starting:
+            await asyncio.to_thread(server.kill)
+            server.spawn()
+
+    async def _supervise(self) -> None:
+        """Start again what ended by itself: a server without its database at the start says so and goes."""
+        while True:
+            await asyncio.sleep(SUPERVISOR_SECONDS)
+            async with self._starting:
+                for server in self._servers:
+                    if server.has_ended:
+                        server.spawn()
 
     def _restart_database(self, how: str) -> None:
         assert self._database is not None
@@ -243,9 +255,9 @@ class Run:
 
     # --- heal
 
-    async def _heal(self, talking: list[asyncio.Task[None]], end: asyncio.Event) -> None:
+    async def _heal(self, http: httpx.AsyncClient, talking: list[asyncio.Task[None]], end: asyncio.Event) -> None:
         for server in self._servers:
-            await asyncio.to_thread(server.wait_until_ready)
+            await self._wait_until_ready(http, server)
         self._history.write("fault", "calmed")
         calmed = time.monotonic()
         end.set()
