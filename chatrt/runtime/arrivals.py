@@ -128,7 +128,8 @@ class Arrivals:
         body: dict[str, Any] = loads(record.body)
         wanted: int | None = body.get("inSeq")
         self._state.stop_cursor = record.seq
-        if self._at_hand_seq > self.settled and wanted in (None, self._at_hand_seq):
+        # What is older than the turn at hand was said to another; whoever goes on with a dead run's reads it again.
+        if self.settled < self._at_hand_seq < record.seq and wanted in (None, self._at_hand_seq):
             # Until its turn-complete is stored a turn is the one that people mean, also when it is past being ended.
             if self._at_hand is not None:
                 self._at_hand.stop(body.get("reason"))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chatrt.agent import ChatAgent
+from chatrt.codec import dumps
 from chatrt.errors import UsageError
 from chatrt.events import RecoveryPlan
 from chatrt.generate import step_count_is, stream_text
@@ -176,6 +177,24 @@ async def test_a_stop_that_came_while_nobody_served_is_heeded(gate: Gate):
         await chat.restart()
         done = await sent.result()
         assert (done.status, shop.attempts) == ("stopped", [1])
+
+
+async def test_a_stop_from_before_the_question_is_not_heeded(gate: Gate):
+    """A stop that is older than the question stops no answer to it, also when a run after a crash reads it again."""
+    shop = Shop("pure", gate)
+    async with ChatHarness(shopping([shop.tool])) as chat:
+        await chat.crash()
+        message = {"id": "u1", "role": "user", "parts": [{"type": "text", "text": "tea please"}]}
+        for record in (NewRecord("stop", b"{}"), NewRecord("message", dumps({"message": message}))):
+            await chat.store.append_in(chat.key, record, part_id=None, at=chat.clock.now())
+        await chat.restart()
+        await gate.reached.wait()
+        await chat.crash()
+        gate.opened.set()
+        await chat.restart()
+        await chat.settle()
+        done = chat.records(".out")[-1].body
+        assert (done["status"], shop.attempts) == ("completed", [1, 2])
 
 
 async def test_a_plan_of_the_application_goes_first(gate: Gate):
