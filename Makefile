@@ -5,6 +5,8 @@
 # make bench   the benchmark
 # make format  put the code into shape
 # make machine   many more random conversations against their reference
+# make chaos     kill, freeze and restart everything under load and judge what came of it: KILLS=1000 CHAOS_STORE=sqlite|postgres
+# make planted   plant bugs that break a promise, and tell what finds each of them
 # make behaviour   write docs/behaviour.md anew
 # make clean   remove what make made
 
@@ -20,6 +22,9 @@ REACT_STORE ?= sqlite:///react.db
 WORKERS ?= 2
 MACHINE_EXAMPLES ?= 1000
 MACHINE_SEED ?= random
+KILLS ?= 1000
+CHAOS_STORE ?=
+SEED ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
@@ -27,7 +32,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; d
 	if command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then command -v $$name; break; fi; done)
 
-.PHONY: help demo react test check bench machine format behaviour clean
+.PHONY: help demo react test check bench machine chaos planted format behaviour clean
 
 help:
 	@grep -E '^# make ' Makefile | cut -c3-
@@ -53,6 +58,12 @@ check: .make/dev .make/client
 
 machine: .make/dev
 	@MACHINE_EXAMPLES=$(MACHINE_EXAMPLES) MACHINE_SEED=$(MACHINE_SEED) $(BIN)/pytest tests/machine -n $(WORKERS)
+
+chaos: .make/dev
+	@KILLS=$(KILLS) STORE=$(CHAOS_STORE) SEED=$(SEED) $(BIN)/python -m tests.faults.chaos
+
+planted: .make/dev
+	@$(BIN)/python -m tests.faults.planted
 
 bench: .make/dev
 	@for name in $(filter-out __% serve_%,$(basename $(notdir $(wildcard tests/bench/*.py)))); do \

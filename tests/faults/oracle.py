@@ -37,7 +37,9 @@ class Figures:
         holes: Records that nobody saw.
         gaps: Gaps that readers were told of.
         repeated_calls: Tool calls that were carried out more than once.
+        overtaken_calls: Calls that a frozen worker started after another one had gone on with its answer.
         statuses: How turns ended; `quarantined` ones count apart.
+        failures: Why turns failed, by code.
         faults: Faults that fired, by name.
         missed: Faults that were planned and did not fire.
     """
@@ -53,7 +55,9 @@ class Figures:
     model_calls: int = 0
     tool_calls: int = 0
     repeated_calls: int = 0
+    overtaken_calls: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
 
@@ -159,7 +163,9 @@ class Oracle:
         figures.holes += chat.log.holes
         figures.tool_calls += len(chat.tools.starts)
         figures.repeated_calls += sum(len(starts) > 1 for starts in chat.tools.starts.values())
+        figures.overtaken_calls += chat.tools.overtaken
         figures.statuses += chat.turns.statuses
+        figures.failures += chat.turns.failures
 
 
 def judge(lines: Iterable[Line], dumps: Sequence[Dump]) -> tuple[list[Violation], Figures]:

@@ -18,6 +18,7 @@ class ToolChecks:
         self.starts: defaultdict[str, list[Line]] = defaultdict(list)
         self.done: defaultdict[str, list[Line]] = defaultdict(list)
         self.prompts: list[Line] = []
+        self.overtaken = 0
         self._tell = tell
         self._recorded: dict[str, Line] = {}
 
@@ -42,7 +43,11 @@ class ToolChecks:
 
     def _start(self, line: Line) -> None:
         before = self.starts[line["call"]]
-        if line["call"] in self._recorded:
+        overtaken = any(line["attempt"] < other["attempt"] for other in before)
+        # Who is frozen between its intent and the start cannot know that another one went on: it may start, and writes
+        # nothing (INV-18).
+        self.overtaken += overtaken
+        if line["call"] in self._recorded and not overtaken:
             self._tell(20, self.chat, "a call with a result ran again", self._recorded[line["call"]], line)
         if line.get("intent") is False:
             self._tell(21, self.chat, "a tool started before its call was on record", line)
@@ -51,8 +56,8 @@ class ToolChecks:
                 self._tell(23, self.chat, "an unsafe call ran twice", before[0], line)
             if line["key"] != before[0]["key"]:
                 self._tell(22, self.chat, "a call ran again under another key", before[0], line)
-            if line["attempt"] <= before[-1]["attempt"]:
-                self._tell(22, self.chat, "a call ran twice in one attempt", before[-1], line)
+            if any(line["attempt"] == other["attempt"] for other in before):
+                self._tell(22, self.chat, "a call ran twice in one attempt", *before, line)
         before.append(line)
 
     def _check_pairs(self, line: Line) -> None:

@@ -14,6 +14,9 @@ from tests.faults.oracle_log import KnownLog, Seen, Tell
 UNSEEN = ("start", "start-step", "reset-step")
 """Chunks that show nothing; a turn that said only these may begin anew."""
 
+QUARANTINED = "input_quarantined"
+"""The code of an input that was given up because it had killed its workers."""
+
 
 @dataclass(slots=True)
 class Answer:
@@ -57,6 +60,7 @@ class TurnChecks:
     def __init__(self, chat: str, tell: Tell, said: dict[str, int]) -> None:
         self.chat = chat
         self.statuses: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
         self.answers: defaultdict[str, Answer] = defaultdict(Answer)
         self._tell = tell
         self._said = said
@@ -118,8 +122,10 @@ class TurnChecks:
         if body.get("willRetry"):
             self._open = None
             return
-        status = "quarantined" if (body.get("error") or {}).get("code") == "input_quarantined" else body["status"]
-        self.statuses[status] += 1
+        code = (body.get("error") or {}).get("code")
+        self.statuses["quarantined" if code == QUARANTINED else body["status"]] += 1
+        if code is not None:
+            self.failures[code] += 1
         self._over.add(body["inSeq"])
         if turn is None:
             return

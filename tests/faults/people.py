@@ -235,17 +235,15 @@ class Person:
             number += 1
             await self._wire.create(self.chat)
             readers = [Reader(self._wire, self.chat, f"{self.chat}/{one}") for one in range(self._readers)]
-            following = [asyncio.create_task(reader.follow()) for reader in readers]
-            try:
+            async with asyncio.TaskGroup() as group:
+                following = [group.create_task(reader.follow()) for reader in readers]
                 for _ in range(self._rng.randint(3, self._turns)):
                     if end.is_set():
                         break
                     await self._act(readers[0])
                 await self._catch_up(readers)
-            finally:
                 for task in following:
                     task.cancel()
-                await asyncio.wait(following)
 
     async def _catch_up(self, readers: Sequence[Reader]) -> None:
         """Let all readers come to the end of what one has read."""
