@@ -21,7 +21,7 @@ from tests.faults.planted_bugs import BUGS, Bug
 
 HERE = Path(__file__).parents[2]
 PATIENCE_SECONDS = 300
-CHAOS = {"KILLS": "12", "CHATS": "16", "READERS": "2", "SEED": "1", "PAUSES": "0.2-0.8"}
+CHAOS = {"CHATS": "16", "READERS": "2", "SEED": "1", "PAUSES": "0.2-0.8"}
 
 
 def plant(bug: Bug, house: Path) -> None:
@@ -55,7 +55,7 @@ def hunt(bug: Bug) -> str:
             raise RuntimeError(f"this looks at {where.stdout}")
         if bug.tests:
             return _ask_tests(bug, house, env)
-        env |= {**CHAOS, "STORE": bug.store, "KEEP": str(house / "kept")}
+        env |= {**CHAOS, "KILLS": str(bug.kills), "STORE": bug.store, "KEEP": str(house / "kept")}
         looked = _run(house, env, "-m", "tests.faults.chaos")
     found = [int(inv) for inv in re.findall(r"^ {2}INV-(\d+) ", looked.stdout, re.MULTILINE)]
     by = next((inv for inv in found if inv in bug.inv), None)

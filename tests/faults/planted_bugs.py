@@ -15,6 +15,7 @@ class Bug:
     Attributes:
         inv: The invariants by one of which the chaos run finds it; none where a test finds it.
         store: Of the chaos run.
+        kills: Of the chaos run; some bugs show without any.
         tests: What pytest is given instead of a chaos run.
     """
 
@@ -24,6 +25,7 @@ class Bug:
     new: str
     inv: tuple[int, ...] = ()
     store: str = "sqlite"
+    kills: int = 2
     tests: tuple[str, ...] = ()
 
 
@@ -35,6 +37,7 @@ BUGS = [
         "            self._loop.call_soon_threadsafe(_resolve, group)\n"
         f'            {SLOW}\n            connection.execute("COMMIT")\n        except',
         inv=(1, 4, 9, 10, 33),
+        kills=12,
     ),
     Bug(
         "publish before commit",
@@ -45,6 +48,7 @@ BUGS = [
         "        await self.clock.sleep(0.02)\n\n"
         "        async def look() -> list[int | StaleEpochError] | None:",
         inv=(8, 9, 10),
+        kills=12,
     ),
     Bug(
         "no epoch check on the turn commit",
