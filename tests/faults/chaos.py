@@ -42,8 +42,8 @@ SHARE = 0.8
 MODEL_SECONDS = 8.0
 """What two waiting turns of the world take at most, at pace 1."""
 
-EXPECTED_FAILURES = {"invalid-message", QUARANTINED}
-"""A regenerate may find no question; and whoever is near three kills in a row may be taken for their cause."""
+EXPECTED_FAILURES = {"invalid-message", "forbidden-change", QUARANTINED}
+"""A regenerate finds no question, an approval finds its call undone, and three kills in a row look like an input's fault."""
 
 DUMP_SECONDS = 2.0
 SUPERVISOR_SECONDS = 0.2
@@ -115,7 +115,7 @@ class Report:
             f"  inputs: {one.acked} acked, {one.settled} settled; all settled {self.settled_in:.1f} s after the last fault",
             f"  under fire: {one.acked_under_fire} acked, {one.settled_under_fire} settled ({one.share_under_fire:.1%})",
             f"  turns: {statuses}; {one.model_calls} model calls, {one.tool_calls} tool calls, {one.repeated_calls} repeated, {one.overtaken_calls} overtaken",
-            f"  readers: {one.reads} records, {one.gaps} gaps; {one.holes} records that nobody saw",
+            f"  readers: {one.reads} records, {one.gaps} gaps, {one.pages} pages; {one.holes} records that nobody saw",
             f"  violations: {len(self.violations)} {f'({invs})' if invs else ''}",
         ]
         lines += [f"  {violation}" for violation in self.violations[:8]]

@@ -34,6 +34,7 @@ class Story:
         self.out("turn-complete", {"inSeq": 1, "trigger": "message", "status": "completed", "messageId": "m1"})
         self.settle(1, "u1", "one", "m1", [{"type": "text", "text": "a.0 a.1 "}])
         self.earlier = copy.deepcopy(self.now)
+        self.line("client", "loaded", cursor=self.now.out_last, in_cursor=1, messages=["u1", "m1"])
         self._use_a_tool()
         self._ask_for_leave()
         self.line("fault", "planned", name="kill")

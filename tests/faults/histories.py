@@ -11,6 +11,7 @@ nothing of chatrt. A line is `{"mono", "pid", "who", "what", ...}`:
             opened      chat, reader, after                                 a stream began behind this cursor
             not-opened  chat, reader, after, status, code
             read        chat, reader, seq, kind, digest, body | delta       body: all but the deltas of texts
+            loaded      chat, cursor, in_cursor, messages                   a page: ids of messages, and where to read on
     model   called      chat, in_seq, call, message, prompt                 `compact` messages
             ended       chat, call, words                                   it said all of its words
             cancelled   chat, call, words

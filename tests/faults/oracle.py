@@ -1,7 +1,7 @@
 """The oracle: judges histories and dumps by the promises of chatrt, and shares no code with it.
 
 One pass over the histories, a look at each dump, and a walk through each chat at the end; linear in all of them.
-What it judges: INV-1 to 12, 15, 16, 20 to 25, 28 and 33. Where nobody saw a record before it was trimmed, what depends
+What it judges: INV-1 to 13, 15, 16, 20 to 25, 28 and 33. Where nobody saw a record before it was trimmed, what depends
 on it is not judged; `Figures.holes` counts those.
 """
 
@@ -16,6 +16,7 @@ from tests.faults.dumps import Dump
 from tests.faults.histories import Line
 from tests.faults.oracle_inputs import InputChecks
 from tests.faults.oracle_log import KnownLog, Violation
+from tests.faults.oracle_pages import PageChecks
 from tests.faults.oracle_readers import ReaderChecks
 from tests.faults.oracle_tools import ToolChecks
 from tests.faults.oracle_turns import TurnChecks
@@ -35,6 +36,7 @@ class Figures:
         settled_under_fire: Those of these whose end a reader saw before the faults ended.
         reads: Records that readers took.
         holes: Records that nobody saw.
+        pages: Histories that people loaded to read on from there.
         gaps: Gaps that readers were told of.
         repeated_calls: Tool calls that were carried out more than once.
         overtaken_calls: Calls that a frozen worker started after another one had gone on with its answer.
@@ -51,6 +53,7 @@ class Figures:
     settled_under_fire: int = 0
     reads: int = 0
     holes: int = 0
+    pages: int = 0
     gaps: int = 0
     model_calls: int = 0
     tool_calls: int = 0
@@ -74,6 +77,7 @@ class _Chat:
         self.log = KnownLog(chat)
         self.inputs = InputChecks(chat, oracle.tell)
         self.readers = ReaderChecks(chat, oracle.tell, self.log)
+        self.pages = PageChecks(chat, oracle.tell)
         self.tools = ToolChecks(chat, oracle.tell)
         self.turns = TurnChecks(chat, oracle.tell, oracle.said)
 
@@ -99,6 +103,9 @@ class Oracle:
         match line["who"]:
             case "client" if what in ("append", "acked", "refused", "lost"):
                 self._of(line).inputs.take(line)
+            case "client" if what == "loaded":
+                figures.pages += 1
+                self._of(line).pages.loads.append(line)
             case "client":
                 chat = self._of(line)
                 chat.readers.take(line)
@@ -138,6 +145,7 @@ class Oracle:
             chat.readers.end(now)
             chat.turns.end(now, chat.log)
             chat.tools.end(now, chat.log)
+            chat.pages.end(chat.log)
             chat.turns.check_prompts(chat.tools.prompts, chat.log)
             self._count(chat, now.in_cursor if now is not None else 0)
         self.figures.missed = +self.figures.missed

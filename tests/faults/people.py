@@ -266,6 +266,7 @@ class Person:
             (2, self._command),
             (1, self._regenerate),
             (1, self._stop_nothing),
+            (2, self._load_page),
         ]
         (does,) = self._rng.choices([do for _, do in doing], [weight for weight, _ in doing])
         await does(reader)
@@ -327,6 +328,25 @@ class Person:
 
     async def _stop_nothing(self, reader: Reader) -> None:
         await self._wire.append(self.chat, self._part(), {"kind": "stop", "inSeq": reader.settled})
+
+    async def _load_page(self, reader: Reader) -> None:
+        """Show the history, and read on from where it ends; sometimes in the middle of an answer."""
+        if self._rng.random() < 0.5:
+            await self._say(self._question())
+        with suppress(*DOWN):
+            page = (
+                await self._wire.http.get(self._wire.anywhere(self.chat, "/messages"), timeout=ANSWER_SECONDS)
+            ).json()
+            if "cursor" not in page:
+                return
+            ids = [message["id"] for message in page["messages"]]
+            facts = {"cursor": page["cursor"], "in_cursor": page["inCursor"], "messages": ids}
+            self._wire.history.write("client", "loaded", chat=self.chat, **facts)
+            another = Reader(self._wire, self.chat, f"{reader.name}/{self._part()}", page["cursor"])
+            following = asyncio.create_task(another.follow())
+            await self._wait(another, page["lastInSeq"] if page["status"] == "running" else None)
+            following.cancel()
+            await asyncio.wait([following])
 
     async def _decide(self, reader: Reader) -> None:
         approval, call, message_id = reader.asked.pop()

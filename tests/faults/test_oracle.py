@@ -187,6 +187,26 @@ def a_turn_within_a_turn(story: Story) -> None:
     story.rewrite(seq, {"inSeq": 4, "trigger": "message", "messageId": "m9"}, kind="turn-start")
 
 
+@forges(13)
+def a_page_that_ends_within_a_turn(story: Story) -> None:
+    story.find("loaded")["cursor"] -= 1
+
+
+@forges(13)
+def a_page_that_is_older_than_its_cursor(story: Story) -> None:
+    story.find("loaded")["in_cursor"] = 0
+
+
+@forges(13)
+def a_page_that_is_newer_than_its_cursor(story: Story) -> None:
+    story.find("loaded")["in_cursor"] = 2
+
+
+@forges(13)
+def a_page_with_what_is_still_to_come(story: Story) -> None:
+    story.find("loaded")["messages"].append("m2")
+
+
 @forges(15)
 def what_was_shown_is_not_kept(story: Story) -> None:
     story.now.messages[1].message["parts"] = [{"type": "text", "text": "a.0 "}]
