@@ -19,13 +19,15 @@ async def test_nothing_promised_is_broken_under_fire(store):
     plan = Plan(
         store=store,
         seed=SEED,
-        kills=15,
+        kills=12,
         chats=12,
         readers=2,
-        pace=0.4,
-        pauses=(0.1, 0.7),
-        freezes=(1.0, 3.0),
+        pace=0.25,
+        pauses=(0.1, 0.6),
+        freezes=(0.5, 2.5),
         restarts=("immediate",),
+        share=0.6,  # of few inputs, on a machine that may be busy
+        slack=15.0,
     )
     print(f"CHATRT_SEED={SEED}")
     report = await run_chaos(plan, ROOT / "artefacts")
