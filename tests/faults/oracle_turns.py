@@ -14,7 +14,7 @@ from tests.faults.oracle_log import KnownLog, Seen, Tell
 UNSEEN = ("start", "start-step", "reset-step")
 """Chunks that show nothing; a turn that said only these may begin anew."""
 
-QUARANTINED = "input_quarantined"
+QUARANTINED = "input-quarantined"
 """The code of an input that was given up because it had killed its workers."""
 
 

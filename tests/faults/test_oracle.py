@@ -349,7 +349,7 @@ def test_a_quarantined_input_is_settled():
     """An input that was given up after it had killed its workers counts as settled, and apart from other failures."""
     story = Story()
     seq = story.seq_of("turn-complete", inSeq=1)
-    story.rewrite(seq, {**story.body_of(seq), "status": "failed", "error": {"code": "input_quarantined"}})
+    story.rewrite(seq, {**story.body_of(seq), "status": "failed", "error": {"code": "input-quarantined"}})
     violations, figures = judge(story.lines, [story.dumps[-1]])
     assert violations == []
     assert figures.statuses == {"completed": 2, "stopped": 1, "quarantined": 1}
