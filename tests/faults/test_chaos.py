@@ -12,7 +12,7 @@ from tests.served import ROOT
 SEED = int(os.environ.get("CHATRT_SEED") or 20_261)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 async def test_nothing_promised_is_broken_under_fire(store):
     """Under kills, a freeze and a restart of the database every promise holds, and nearly everything is answered."""
