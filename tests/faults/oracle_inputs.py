@@ -12,6 +12,9 @@ from tests.faults.oracle_log import KnownLog, Tell
 ANSWERED = ("message", "regenerate", "action", "switch")
 """The kinds of inputs that have a `turn-complete` of their own."""
 
+INJECTED = "data-pending-message-injected"
+"""The type of the part that holds messages which were put into a running answer."""
+
 
 @dataclass(slots=True)
 class Part:
@@ -32,6 +35,7 @@ class InputChecks:
         self._tell = tell
         self._acked_up_to = 0
         self._before: Chat | None = None
+        self._ids: set[str] | None = None
 
     def take(self, line: Line) -> None:
         """Take a line about an append."""
@@ -138,5 +142,21 @@ class InputChecks:
                 self._tell(33, self.chat, f"input {seq} was acked and is not settled", ack)
             elif seq not in completes and not log.holes:
                 self._tell(5, self.chat, f"input {seq} was acked and has no turn-complete", ack)
+            elif now is not None and completes[seq] and completes[seq][0]["status"] != "withdrawn":
+                self._check_kept(rows.get(seq), now, ack)
         if now is not None and now.out_last != now.settled_seq:
             self._tell(33, self.chat, f"a turn stays open behind record {now.settled_seq}", now.out_last)
+
+    def _check_kept(self, row: Input | None, now: Chat, ack: Line) -> None:
+        """What a person said stands in the history, on some branch, or within the answer that it was put into."""
+        message = (row.body.get("message") or {}) if row is not None else {}
+        if row is None or message.get("role") != "user" or message["id"] in self._kept_ids(now):
+            return
+        self._tell(5, self.chat, f"input {row.seq} is settled and its message is not in the history", ack)
+
+    def _kept_ids(self, now: Chat) -> set[str]:
+        if self._ids is None:
+            messages = [kept.message for kept in now.messages]
+            injected = [part["data"] for one in messages for part in one["parts"] if part["type"] == INJECTED]
+            self._ids = {one["id"] for one in messages} | {name for data in injected for name in data["messageIds"]}
+        return self._ids

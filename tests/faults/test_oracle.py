@@ -96,6 +96,11 @@ def acked_and_without_an_end(story: Story) -> None:
     story.now.in_cursor = 6
 
 
+@forges(5)
+def answered_and_not_in_the_history(story: Story) -> None:
+    story.now.messages[0].message["id"] = "other"
+
+
 @forges(6)
 def the_cursor_passes_what_nothing_settled(story: Story) -> None:
     story.earlier.in_cursor = 2
