@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -31,23 +32,31 @@ def free_port() -> int:
 
 
 class Server:
-    """`chatrt serve` in a process of its own, which can be killed and started again on the same port and store."""
+    """`chatrt serve` in a process of its own, which can be killed and started again on the same port and store.
 
-    def __init__(self, target: str, folder: Path, **env: str) -> None:
-        self._command = [sys.executable, "-m", "chatrt.cli", "serve", target]
+    Args:
+        target: What is served.
+        folder: Where its log is, and its store if the environment names none.
+        prefix: A command that runs the server: that of a network namespace, a tracer, ...
+        env: More of its environment.
+    """
+
+    def __init__(self, target: str, folder: Path, *, prefix: Sequence[str] = (), **env: str) -> None:
+        self._command = [*prefix, sys.executable, "-m", "chatrt.cli", "serve", target]
         self._env = {
             **os.environ,
-            **env,
-            "CHATRT_STORE": env.get("CHATRT_STORE", f"sqlite:///{folder / 'chat.db'}"),
+            "CHATRT_STORE": f"sqlite:///{folder / 'chat.db'}",
             "CHATRT_HOST": "127.0.0.1",
             "CHATRT_PORT": str(free_port()),
+            **env,
         }
         for name in {"CHATRT_SECRET_KEY", "CHATRT_MODEL"} - env.keys():
             self._env.pop(name, None)
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.store = self._env["CHATRT_STORE"]
-        self.url = f"http://127.0.0.1:{self._env['CHATRT_PORT']}"
+        self.port = int(self._env["CHATRT_PORT"])
+        self.url = f"http://{self._env['CHATRT_HOST']}:{self.port}"
 
     def start(self) -> None:
         """Start and wait until it answers."""
@@ -72,6 +81,17 @@ class Server:
                 return
         pytest.fail(f"the server did not start:\n{self.log()}")
 
+    @property
+    def process_id(self) -> int:
+        """Of the process that was started last."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def wait_until_dead(self) -> None:
         """Wait until it has ended by itself."""
         assert self._process is not None
@@ -93,18 +113,6 @@ class Server:
         """Send it a signal."""
         assert self._process is not None
         self._process.send_signal(what)
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether its process is over."""
-        assert self._process is not None
-        return self._process.poll() is not None
-
-    @property
-    def process_id(self) -> int:
-        """The id of its present process."""
-        assert self._process is not None
-        return self._process.pid
 
     def log(self) -> str:
         """Return what it printed."""

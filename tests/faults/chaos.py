@@ -231,7 +231,7 @@ class Run:
             await asyncio.sleep(SUPERVISOR_SECONDS)
             async with self._starting:
                 for server in self._servers:
-                    if server.has_ended:
+                    if not server.running:
                         server.spawn()
 
     def _restart_database(self, how: str) -> None:
