@@ -44,6 +44,9 @@ EXPECTED_FAILURES = {"invalid-message", "forbidden-change", QUARANTINED}
 
 DUMP_SECONDS = 2.0
 SUPERVISOR_SECONDS = 0.2
+START_SECONDS = 120
+"""A start takes one second, and many where the machine has others to serve."""
+
 WORKERS = 2
 
 
@@ -155,7 +158,7 @@ class Run:
         try:
             async with httpx.AsyncClient(limits=limits) as http:
                 wire = Wire(http, [one.url for one in self._servers], self._history, random.Random(plan.seed + 1))
-                await asyncio.to_thread(self._start)
+                await self._start()
                 self._people = [
                     Person(wire, f"person-{number}", plan.seed, readers=plan.readers, pace=plan.pace)
                     for number in range(plan.chats)
@@ -163,8 +166,8 @@ class Run:
                 talking = [asyncio.create_task(person.converse(end)) for person in self._people]
                 beside = [asyncio.create_task(self._dump()), asyncio.create_task(self._supervise())]
                 try:
-                    await self._hurt(http)
-                    await self._heal(http, talking, end)
+                    await self._hurt()
+                    await self._heal(talking, end)
                 finally:
                     for task in (*talking, *beside):
                         task.cancel()
@@ -185,9 +188,11 @@ class Run:
     def _problem(self, text: str) -> None:
         self._report.problems.append(text)
 
-    def _start(self) -> None:
+    async def _start(self) -> None:
         for server in self._servers:
-            server.start()
+            server.spawn()
+        for server in self._servers:
+            await self._wait_until_ready(server)
 
     def _stop(self) -> None:
         for server in self._servers:
@@ -197,13 +202,13 @@ class Run:
 
     # --- hurt
 
-    async def _hurt(self, http: httpx.AsyncClient) -> None:
+    async def _hurt(self) -> None:
         for name in self._plan.faults(self._rng):
             await asyncio.sleep(self._rng.uniform(*self._plan.pauses))
             self._history.write("fault", "planned", name=name)
             server = self._rng.choice(self._servers)
             if name in ("kill", "freeze"):
-                await self._wait_until_ready(http, server)
+                await self._wait_until_ready(server)
             target = server.process_id
             match name.split():
                 case ["kill"]:
@@ -242,11 +247,12 @@ class Run:
             self._database.stop(signal.SIGQUIT if how == "immediate" else signal.SIGINT)
         self._database.start()
 
-    async def _wait_until_ready(self, http: httpx.AsyncClient, server: Server) -> None:
-        end = time.monotonic() + 30
+    async def _wait_until_ready(self, server: Server) -> None:
+        end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
+            # In a thread and a connection of its own: the people here may keep the loop and the server busy.
             with suppress(httpx.HTTPError):
-                if (await http.get(f"{server.url}/readyz", timeout=2)).is_success:
+                if (await asyncio.to_thread(httpx.get, f"{server.url}/readyz", timeout=5)).is_success:
                     return
             await asyncio.sleep(0.05)
         raise RuntimeError(f"a server does not start:\n{server.log()[-3000:]}")
@@ -260,9 +266,9 @@ class Run:
 
     # --- heal
 
-    async def _heal(self, http: httpx.AsyncClient, talking: list[asyncio.Task[None]], end: asyncio.Event) -> None:
+    async def _heal(self, talking: list[asyncio.Task[None]], end: asyncio.Event) -> None:
         for server in self._servers:
-            await self._wait_until_ready(http, server)
+            await self._wait_until_ready(server)
         self._history.write("fault", "calmed")
         calmed = time.monotonic()
         end.set()

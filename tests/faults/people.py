@@ -19,7 +19,10 @@ import httpx
 from tests.faults.histories import History, read_facts
 
 AGAIN_SECONDS = 0.05
-ANSWER_SECONDS = 4.0
+MOST_SECONDS = 1.0
+"""What the time to the next attempt grows to, by half each time: a crowd that storms a server keeps it from starting."""
+
+ANSWER_SECONDS = 5.0
 """How long an append may take before it counts as lost."""
 
 SILENCE_SECONDS = 20.0
@@ -61,12 +64,13 @@ class Wire:
 
     async def append(self, chat: str, part: str, body: dict[str, Any]) -> int | None:
         """Append until it is acknowledged; returns the seq, or None if it is refused for good."""
-        facts = append_facts(body)
+        facts, pause = append_facts(body), AGAIN_SECONDS
         while True:
             seq = await self.append_once(chat, part, body, facts)
             if seq is not None:
                 return seq or None
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(MOST_SECONDS, pause * 1.5)
 
     async def append_once(self, chat: str, part: str, body: dict[str, Any], facts: dict[str, Any]) -> int | None:
         """Try once: the seq, 0 if it is refused for good, None if nobody knows or it may be tried again."""
@@ -113,12 +117,13 @@ class Reader:
 
     async def follow(self) -> None:
         """Read until cancelled."""
+        pause = AGAIN_SECONDS
         while True:
-            try:
+            before = self.connections
+            with suppress(httpx.TransportError):
                 await self._connect()
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(AGAIN_SECONDS * self.wire.rng.random())
+            pause = AGAIN_SECONDS if self.connections > before else min(MOST_SECONDS, pause * 1.5)
+            await asyncio.sleep(pause * self.wire.rng.random())
 
     async def _connect(self) -> None:
         write, after = self.wire.history.write, self.cursor
