@@ -101,14 +101,20 @@ class Flusher:
                 await self.clock.sleep(delay)
         raise AssertionError
 
-    async def find_written(self, pending: Pending, count: int) -> int | None:
-        """Return where the last write of a writer begins if its `count` records are stored; None if they are not."""
+    async def find_written(self, pending: Pending, records: Sequence[NewRecord]) -> int | None:
+        """Return where the last write of a writer begins if its records are stored; None if they are not.
+
+        The records themselves are compared: as many may be there that are another's, who has the lease by now.
+        """
+        key, last_seq = pending.lease.key, pending.stored_seq + len(records)
         try:
-            cursors = await self.store.read_cursors(pending.lease.key)
+            if not records or (await self.store.read_cursors(key)).out_last_seq != last_seq:
+                return None
+            page = await self.store.read_out(key, after=pending.stored_seq, limit=len(records))
         except SessionNotFoundError:
             return None  # deleted: the write itself will say so
-        written = count > 0 and cursors.out_last_seq == pending.stored_seq + count
-        return pending.stored_seq + 1 if written else None
+        stored = [NewRecord(record.kind, record.body) for record in page.records]
+        return pending.stored_seq + 1 if stored == list(records) else None
 
     async def aclose(self) -> None:
         """Stop; what was not stored is lost."""
@@ -142,15 +148,23 @@ class Flusher:
         if not taken:
             return
         at = self.clock.now()
-        groups = [(one.lease, records) for one, records in taken]
+        written: list[int | StaleEpochError | None] = [None] * len(taken)
 
         async def look() -> list[int | StaleEpochError] | None:
-            # One transaction: all of it is there, or nothing.
-            found = [await self.find_written(one, len(records)) for one, records in taken]
-            return None if None in found else [first_seq for first_seq in found if first_seq is not None]
+            # One transaction, but what was refused in it is not there, and what was not must not be written twice.
+            for place, (one, records) in enumerate(taken):
+                if written[place] is None:
+                    written[place] = await self.find_written(one, records)
+            return None if None in written else [outcome for outcome in written if outcome is not None]
+
+        async def write() -> list[int | StaleEpochError]:
+            left = [place for place, outcome in enumerate(written) if outcome is None]
+            groups = [(taken[place][0].lease, taken[place][1]) for place in left]
+            outcomes = iter(await self.store.append_out_groups(groups, at=at))
+            return [next(outcomes) if outcome is None else outcome for outcome in written]
 
         try:
-            first_seqs = await self.insist(lambda: self.store.append_out_groups(groups, at=at), look)
+            first_seqs = await self.insist(write, look)
         except Exception as error:
             # Also what no store should raise: who waits for these records must not wait for ever.
             failure = error if isinstance(error, StoreError) else StoreError(repr(error))

@@ -378,7 +378,7 @@ class OutboxWriter:
             try:
                 first_seq = await self._flusher.insist(
                     lambda: self._flusher.store.commit(self.lease, whole, at=at),
-                    lambda: self._flusher.find_written(self, len(records)),
+                    lambda: self._flusher.find_written(self, records),
                     took=COMMIT_SECONDS,
                 )
             except BaseException:
