@@ -138,6 +138,8 @@ async def find_unsettled(url: str) -> list[str]:
 async def has_call(url: str, chat: str, tool_call_id: str) -> bool:
     """Tell whether a tool call, with all of its input, stands on `.out` of a chat now.
 
+    Behind an approval it is enough that an answer which goes on from the call has begun: its beginning names the call.
+
     Raises:
         OSError: If the store cannot be read now.
     """
@@ -151,10 +153,10 @@ async def has_call(url: str, chat: str, tool_call_id: str) -> bool:
             bodies = [row[0] for row in await connection.fetch(sql, chat)]
     named, offered = tool_call_id.encode(), b'"tool-input-available"'
     return any(
-        named in record and offered in record
+        named in record and (kind == "turn-start" or offered in record)
         for segment in bodies
         if named in segment
-        for _, record in msgpack.unpackb(segment)
+        for kind, record in msgpack.unpackb(segment)
     )
 
 
