@@ -11,6 +11,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from chatrt import failpoints
 from chatrt.cli.sessions_options import add_sessions
 from chatrt.errors import ChatrtError, UsageError
 
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Each command is loaded when it is chosen: servers, models and HTTP clients are too heavy for `--help`.
     command = importlib.import_module(f"chatrt.cli.{options.command}")
     try:
+        failpoints.read_environment()
         return int(command.run(options))
     except UsageError as error:
         print(f"chatrt: {error}", file=sys.stderr)

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from chatrt import failpoints
 from chatrt.errors import InvalidMessageError, NoSuchToolError
 from chatrt.generate.calls import ToolCall, ToolResult, run_calls
 from chatrt.generate.error_texts import OnError
@@ -68,6 +69,8 @@ class ApprovalRound:
             yield {"type": "tool-output-denied", "toolCallId": answer.call.tool_call_id}
         for result in failed:
             yield result.to_chunk(self._on_error)
+        if approved:
+            failpoints.reach("appr.resume")
         async with aclosing(run_calls(approved, self._messages)) as results:
             async for result in results:
                 if not result.preliminary:

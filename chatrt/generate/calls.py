@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from chatrt import codec
+from chatrt import codec, failpoints
 from chatrt.errors import InvalidInputError, InvalidToolInputError, NoSuchToolError
 from chatrt.generate.error_texts import OnError, client_text, model_text
 from chatrt.models.base import ModelPart
@@ -184,7 +184,9 @@ async def _run_call(
     try:
         if call.tool is None:
             raise NoSuchToolError(call.tool_name, [])
+        failpoints.reach("tool.running")
         output = await call.tool.execute(call.input, context, on_preliminary=on_preliminary)
+        failpoints.reach("tool.done_pre_record")
         result = ToolResult(call=call, output=output)
     except asyncio.CancelledError as error:
         if closing.is_set():

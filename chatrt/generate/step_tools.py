@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from chatrt import failpoints
 from chatrt.generate.calls import ToolCall, ToolResult, parse_call, run_calls
 from chatrt.generate.error_texts import OnError, client_text, provider_text
 from chatrt.generate.mapping import tool_input_start_chunk, with_metadata, with_options
@@ -143,6 +144,7 @@ class StepTools:
         request = call.to_chunk("tool-approval-request", approvalId=approval_id, **extra)
         self._content.append({**request})
         if decision.kind == "ask":
+            failpoints.reach("appr.requested")
             return [request]
         approved = decision.kind == "approve"
         response: UIMessageChunk = {

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass, replace
 from typing import Any
 
+from chatrt import failpoints
 from chatrt.errors import UsageError
 from chatrt.generate.approvals import ApprovalRound
 from chatrt.generate.error_texts import OnError
@@ -248,6 +249,7 @@ class TextStream:
             while goes_on:
                 recorder, call = await self._begin_step()
                 texts = recorder.texts
+                failpoints.reach("turn.pre_model")
                 async with call as parts:
                     async for part in parts:
                         if (
@@ -266,6 +268,7 @@ class TextStream:
                             for chunk in await recorder.tools.decide():
                                 yield chunk
                 recorder.check_complete()
+                failpoints.reach("turn.model_end")
                 async with aclosing(recorder.run_tools()) as chunks:
                     async for chunk in chunks:
                         yield chunk

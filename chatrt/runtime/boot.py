@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from chatrt import failpoints
 from chatrt.history import History
 from chatrt.ids import Ids
 from chatrt.run_control import enter_run
@@ -117,6 +118,7 @@ async def boot(
 
 async def _find_unfinished(live: LiveSession, context: RunContext, snapshot: Snapshot) -> UnfinishedTurn | None:
     unfinished = await find_unfinished_turn(live.store, live.row.key, snapshot.settled_seq)
+    failpoints.reach("recover.read")
     if unfinished is not None and (unfinished.is_kept or unfinished.is_head_start):
         # It is past being changed; and what is meant for it must not act on a later turn, if it is closed here.
         context.arrivals.hold(unfinished.in_seq, edit_seq=unfinished.edit_seq, at_hand=unfinished.is_kept)

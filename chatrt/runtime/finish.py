@@ -14,6 +14,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from chatrt import failpoints
 from chatrt.agent import ChatAgent
 from chatrt.codec import dumps
 from chatrt.errors import ChatrtError, PublicError, TurnInterruptedError
@@ -73,7 +74,9 @@ async def finish(work: Work, outcome: Outcome, *, will_retry: bool = False) -> U
     failure = _say_how_it_ended(work, response, outcome)
     message = _keep_answer(work, response, outcome, said)
     response.end()
+    failpoints.reach("turn.pre_complete")
     last_seq = await _commit(work, outcome, message, failure, will_retry=will_retry)
+    failpoints.reach("turn.completed")
     if not will_retry:
         count_work(context.writer.metrics, work, _status(outcome), message)
     if isinstance(work, TurnWork) and not will_retry:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
+from chatrt import failpoints
 from chatrt.clock import Clock
 from chatrt.errors import SessionNotFoundError, StaleEpochError, StoreError, StoreUnavailableError
 from chatrt.metrics import APPEND_SECONDS, STORE_ERRORS, Instrument, Metrics
@@ -76,6 +77,7 @@ class Flusher:
         look: Callable[[], Awaitable[T | None]],
         *,
         took: Instrument = APPEND_SECONDS,
+        point: failpoints.Write = "out.pre_commit",
     ) -> T:
         """Write, and try again for some seconds while the store is unavailable.
 
@@ -83,6 +85,7 @@ class Flusher:
             write: The write.
             look: Says what an attempt of unknown outcome has written after all; None if it wrote nothing.
             took: Where the time of the write is taken down.
+            point: The failpoint that stands around it.
         """
         failed = False
         for delay in (*RETRY_SECONDS, None):
@@ -90,7 +93,7 @@ class Flusher:
                 done = await look() if failed else None
                 if done is not None:
                     return done
-                with self.metrics.timed(took):
+                with self.metrics.timed(took), failpoints.writing(point):
                     return await write()
             except StoreUnavailableError as error:
                 self.metrics.add(STORE_ERRORS, 1, error.code)
@@ -165,6 +168,7 @@ class Flusher:
 
         try:
             first_seqs = await self.insist(write, look)
+            failpoints.reach("out.committed_pre_publish")
         except Exception as error:
             # Also what no store should raise: who waits for these records must not wait for ever.
             failure = error if isinstance(error, StoreError) else StoreError(repr(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from chatrt import failpoints
 from chatrt.clock import Clock
 from chatrt.codec import check, dumps
 from chatrt.errors import (
@@ -280,13 +281,14 @@ class Inbox:
         record = NewRecord(kind, dumps(body))
         asks = kind == "regenerate" or (kind == "message" and body["message"]["role"] == "user")
         try:
-            with self._metrics.timed(INPUT_SECONDS):
+            with self._metrics.timed(INPUT_SECONDS), failpoints.writing("in.pre_commit"):
                 appended = await self._store.append_in(
                     self._key, record, part_id=part_id, at=self._clock.now(), only_if_idle=self._rejects and asks
                 )
         except StoreError as error:
             self._metrics.add(STORE_ERRORS, 1, error.code)
             raise
+        failpoints.reach("in.post_commit_pre_ack")
         self._on_append()
         return appended
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Self
 from weakref import WeakValueDictionary
 
+from chatrt import failpoints
 from chatrt.agent import ChatAgent
 from chatrt.attachments import Attachments
 from chatrt.clock import Clock, SystemClock
@@ -133,6 +134,7 @@ class SessionManager(Catalogue):
                 return
             if self._draining:
                 raise StoreUnavailableError("the session manager is closed")
+            failpoints.read_environment()
             await self.store.open()
             self._unsubscribe = self.store.subscribe(self._on_notice)
             await self._take_up_unserved()
@@ -156,6 +158,7 @@ class SessionManager(Catalogue):
             await asyncio.wait({self._keeping})
         for run in self._runs.values():
             run.drain()
+        failpoints.reach("shutdown.drain")
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=grace)
         for task in self._tasks:
@@ -255,7 +258,9 @@ class SessionManager(Catalogue):
         """
         await self.start()
         key = SessionKey(tenant, chat_id)
-        row = await self.store.close_session(key, reason=reason, at=self.clock.now())
+        with failpoints.writing("close.pre_commit"):
+            row = await self.store.close_session(key, reason=reason, at=self.clock.now())
+        failpoints.reach("close.recorded")
         live = self._live.get(key)
         if live is not None:
             live.note_row(row)
@@ -343,6 +348,7 @@ class SessionManager(Catalogue):
                 if lease is None:
                     live.arrived.clear()  # whoever holds it is told by the store
                     return
+                failpoints.reach("lease.acquired")
                 await self._run(live, lease)
                 if live.arrived.is_set():
                     continue  # the next run answers what this one has left
@@ -465,10 +471,12 @@ class SessionManager(Catalogue):
         if not self._runs:
             return
         leases = [run.lease for run in self._runs.values()]
-        lost = await self.store.renew_leases(leases, ttl=self._lease_ttl, at=self.clock.now())
+        with failpoints.writing("lease.pre_renew"):
+            lost = await self.store.renew_leases(leases, ttl=self._lease_ttl, at=self.clock.now())
         for lease in lost:
             run = self._runs.get(lease.key)
             if run is not None and run.lease.epoch == lease.epoch:
+                failpoints.reach("lease.lost")
                 run.lose_lease()
                 self.metrics.add(LOST_LEASES)
 

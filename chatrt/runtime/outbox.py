@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
+from chatrt import failpoints
 from chatrt.codec import dumps
 from chatrt.errors import CursorAheadError, SessionNotFoundError, StoreError, StoreUnavailableError
 from chatrt.metrics import COMMIT_SECONDS, Metrics
@@ -380,7 +381,9 @@ class OutboxWriter:
                     lambda: self._flusher.store.commit(self.lease, whole, at=at),
                     lambda: self._flusher.find_written(self, records),
                     took=COMMIT_SECONDS,
+                    point="snap.pre_write",
                 )
+                failpoints.reach("snap.written")
             except BaseException:
                 self._outbox.look_again()
                 raise

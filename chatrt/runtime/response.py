@@ -21,6 +21,7 @@ from collections.abc import AsyncIterable, Collection, Iterable
 from contextvars import ContextVar
 from typing import Any, cast
 
+from chatrt import failpoints
 from chatrt.codec import clean_text, dumps
 from chatrt.errors import InvalidChunkError, InvalidJSONError, UIMessageStreamError
 from chatrt.generate import BeforeStep, TextStream
@@ -164,6 +165,8 @@ class Response:
         try:
             async for chunk in chunks:
                 put(chunk)
+                if failpoints.armed:
+                    await self._pass_failpoints(chunk["type"])
                 count += 1
                 if not count & 15 and time.perf_counter() > slice_ends:
                     await asyncio.sleep(0)
@@ -172,12 +175,20 @@ class Response:
                 if kind == "tool-input-available" or (kind == "start" and self.approvals_run) or self._writer.crowded:
                     # A tool starts when the next chunk is asked for: by then, that it was called is on record.
                     await self._writer.flush()
+                    if kind == "tool-input-available":
+                        failpoints.reach("tool.intent_committed")
         finally:
             _in_model_answer.reset(within)
             used = _usage_of(chunks)
             if used is not None:
                 self.usage = used if self.usage is None else self.usage + used
                 self.last_usage = (chunks.last_usage if isinstance(chunks, SteppedStream) else None) or used
+
+    async def _pass_failpoints(self, kind: str) -> None:
+        failpoints.reach("turn.chunk")
+        if kind in ("tool-output-available", "tool-output-error"):
+            await self._writer.flush()  # the point is that the result is stored; nobody waits for that otherwise
+            failpoints.reach("tool.recorded")
 
     def emit(self, chunk: UIMessageChunk) -> None:
         """Write a chunk that is known to be well formed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from chatrt import failpoints
 from chatrt.codec import dumps
 from chatrt.runtime.begun import BegunTurnWork
 from chatrt.runtime.context import RunContext
@@ -61,6 +62,7 @@ class ResumedWork(BegunTurnWork):
             record = {"inSeq": self.in_seq, "messageId": response.message_id, "attempt": attempt}
             self.context.writer.push("resumed", dumps(record))
             await self.context.writer.flush()  # under the lease: whoever lost it carries nothing out
+            failpoints.reach("recover.dispatched")
             if self.turn is not None:
                 self.turn.attempt = attempt
                 self._give_up_unsafe(response)

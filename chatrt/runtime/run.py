@@ -13,6 +13,7 @@ import logging
 import time
 from typing import Any
 
+from chatrt import failpoints
 from chatrt.codec import dumps
 from chatrt.errors import StaleEpochError, StoreError
 from chatrt.events import RecoveryPlan
@@ -165,12 +166,14 @@ class Run:
             logger.exception("on_boot failed in chat %s", self._context.chat_id)
         self._arrivals.settle_writes(lambda write: is_shown(write, unfinished.chunks))
         plan = await take_up_unfinished_turn(work, unfinished)
+        failpoints.reach("recover.spliced")
         if plan is None and work.can_go_on:
             logger.info("chat %s: going on with the turn of input %d", self._context.chat_id, record.seq)
             await self._serve_input(record, work)
             return
         logger.info("chat %s: closing the turn of input %d", self._context.chat_id, record.seq)
         await close_unfinished_turn(work, record, plan or RecoveryPlan())
+        failpoints.reach("recover.dispatched")
         self._lifecycle.served(work)
         self._arrivals.end()
         self._live.nothing_at_hand()
@@ -232,6 +235,7 @@ class Run:
     async def _serve_input(self, record: Record, work: Work) -> bool:
         self._arrivals.begin(record, work)
         self._live.taken_up = record
+        failpoints.reach("turn.claimed")
         began = time.perf_counter()
         asks = begin_asks(
             Asker(self._live.agent.id, self._context.chat_id, work.in_seq),
@@ -341,7 +345,8 @@ class Run:
     async def _release(self, settled: int) -> bool:
         if self._context.loop is not None:
             await self._context.loop.aclose()
-        left = await self._live.store.release_lease(self.lease, in_cursor=settled)
+        with failpoints.writing("lease.pre_release"):
+            left = await self._live.store.release_lease(self.lease, in_cursor=settled)
         if not left or self._arrivals.is_reading or self._arrivals.read_cursor > settled:
             # Something arrived meanwhile; what was read of it behind the release is the next run's to read again.
             self._live.arrived.set()

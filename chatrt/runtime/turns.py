@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
+from chatrt import failpoints
 from chatrt.errors import UsageError
 from chatrt.events import (
     ChatStartEvent,
@@ -128,6 +129,7 @@ class TurnWork(Work):
             self.new_message = message
             return
         advanced = merge_tool_answers(history, message, self.server_tools)
+        failpoints.reach("appr.recorded")
         self._look_for_more(find_answered_message(history.all(), message), advanced=advanced)
 
     def _settle_before(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from chatrt import failpoints
 from chatrt.errors import UnreadableRecordError
 
 APPLICATION_ID = 0x63687274  # "chrt"
@@ -198,11 +199,14 @@ def ensure_schema(connection: sqlite3.Connection, path: str) -> None:
     if application_id == APPLICATION_ID and version:
         if version < VERSION:
             steps = "".join(_STEPS[older] for older in range(version, VERSION))
-            connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
+            _make(connection, steps)
         return
     if application_id or version or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
         raise UnreadableRecordError(path, "it is a SQLite database, but not one of chatrt")
-    connection.executescript(
-        f"BEGIN IMMEDIATE; {_SCHEMA} {_FILES} PRAGMA application_id = {APPLICATION_ID};"
-        f" PRAGMA user_version = {VERSION}; COMMIT;"
-    )
+    _make(connection, f"{_SCHEMA} {_FILES} PRAGMA application_id = {APPLICATION_ID};")
+
+
+def _make(connection: sqlite3.Connection, statements: str) -> None:
+    connection.executescript(f"BEGIN IMMEDIATE; {statements} PRAGMA user_version = {VERSION};")
+    failpoints.reach("migrate.step")
+    connection.execute("COMMIT")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chatrt import failpoints
 from chatrt.codec import dumps, pack
 from chatrt.errors import (
     SessionBusyError,
@@ -324,10 +325,12 @@ def commit_turn(connection: sqlite3.Connection, lease: Lease, commit: EncodedCom
         settled_seq = first_seq + commit.segment.count - 1 if commit.segment.count else head.settled_seq
         _put_nodes(connection, head.sid, commit)
         if commit.trim_to:
+            failpoints.reach("trim.pre")
             connection.execute(
                 "DELETE FROM out_segments WHERE sid = ?1 AND first_seq <= ?2 AND first_seq + count - 1 <= ?2",
                 (head.sid, commit.trim_to),
             )
+            failpoints.reach("trim.done")
         connection.execute(_SETTLE, (head.sid, commit.in_cursor, settled_seq, at))
     return first_seq
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 
+from chatrt import failpoints
 from chatrt.errors import UnreadableRecordError
 from chatrt.stores.postgres.database import FAILURES, Connection, Target, connect, to_store_error
 
@@ -128,6 +129,7 @@ async def _migrate(connection: Connection, to: int) -> list[Migration]:
             for step in taken:
                 await connection.execute(step.sql)
                 await _note(connection, step.reaches)
+                failpoints.reach("migrate.step")
             return taken
     except FAILURES as error:
         raise to_store_error(error) from error
