@@ -287,8 +287,9 @@ async def settle(context: RunContext, body: dict[str, Any]) -> int:
 
     Messages that were injected into the turn are settled with it: each has a `turn-complete` of its own behind it.
     """
-    starts = [*context.state.turn_starts, context.settled_seq + 1][-2:]
-    context.state.turn_starts = starts
+    starts = context.state.turn_starts
+    if body["status"] != "withdrawn":  # a message that was taken back is no turn, and takes no turn's place
+        starts = context.state.turn_starts = [*starts, context.settled_seq + 1][-2:]
     trim_to = starts[0] - 1 if len(starts) == 2 else 0
     settled_up_to = context.arrivals.settled_up_to  # what `commit` makes the cursor: nothing is awaited in between
     if settled_up_to > body["inSeq"]:

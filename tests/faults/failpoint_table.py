@@ -21,7 +21,8 @@ class Place:
     Attributes:
         point: Its name.
         talk: The conversation; see `failpoint_talks`.
-        again: Where the next process is killed when it takes up what the first one left; None if nothing is left.
+        again: Where the next process is killed when it takes up what the first one left, if it does not come to the
+            same point before; None if nothing is left.
         at: At which pass the fault acts.
         first: What happens to a process before, if something has to.
     """
@@ -78,9 +79,9 @@ PLACES = (
     Place("appr.recorded", "approval", "appr.recorded"),
     Place("appr.resume", "approval", READ),
     Place("out.pre_commit", "text", "out.pre_commit"),
-    Place("out.pre_commit", "text", READ, at=4),
+    Place("out.pre_commit", "long", READ, at=4),
     Place("out.committed_pre_publish", "text", READ),
-    Place("out.committed_pre_publish", "text", DISPATCHED, at=4),
+    Place("out.committed_pre_publish", "long", DISPATCHED, at=4),
     Place("snap.pre_write", "text", SPLICED),
     Place("snap.pre_write", "action", "snap.pre_write", at=2),
     Place("snap.pre_write", "stop", DISPATCHED),
@@ -97,6 +98,24 @@ PLACES = (
     Place("turn.completed", "text", None),
     Place("turn.completed", "action", None, at=2),
     Place("turn.completed", "queued", "turn.claimed"),
+    Place("turn.claimed", "changed", "turn.claimed", at=2),
+    Place("snap.pre_write", "changed", READ),
+    Place("snap.written", "changed", "turn.claimed"),
+    Place("snap.written", "changed", "turn.claimed", at=2),
+    Place("turn.completed", "changed", "turn.claimed", at=2),
+    Place("turn.claimed", "anew", "turn.claimed", at=2),
+    Place("turn.model_end", "anew", SPLICED, at=2),
+    Place("snap.pre_write", "anew", READ, at=2),
+    Place("snap.written", "anew", None, at=2),
+    Place("tool.recorded", "steered", READ),
+    Place("turn.pre_model", "steered", SPLICED, at=2),
+    Place("turn.model_end", "steered", DISPATCHED, at=2),
+    Place("turn.pre_complete", "steered", READ),
+    Place("snap.pre_write", "steered", SPLICED),
+    Place("snap.written", "steered", None),
+    Place(READ, "steered", READ, first="turn.pre_complete=kill"),
+    Place(SPLICED, "steered", SPLICED, first="turn.pre_complete=kill"),
+    Place(DISPATCHED, "steered", None, first="turn.pre_complete=kill"),
     Place("trim.pre", "trim", READ),
     Place("trim.done", "trim", SPLICED),
     *(
@@ -137,7 +156,8 @@ class Case:
         faults = [place.first] if place.first else []
         faults.append(f"{place.point}={action}@{place.at}")
         if self.fault == "again":
-            faults.append(f"{place.again}=kill")
+            # Where the machine was too slow to store anything before the first end, the second one comes as the first.
+            faults.append(f"{place.again}=kill;{place.point}=kill@{place.at}")
         return faults
 
 

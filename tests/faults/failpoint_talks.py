@@ -84,6 +84,32 @@ def trim(stage: Stage) -> None:
         stage.client.wait_for(stage.client.say("words 8"))
 
 
+def steered(stage: Stage) -> None:
+    """Put a message into an answer that runs, between two of its steps."""
+    client = stage.client
+    first = client.say("pure slow")
+    client.wait_for_chunk("tool-input-available")
+    second = client.say("words 4", steer=True)
+    for seq in (first, second):
+        client.wait_for(seq)
+
+
+def changed(stage: Stage) -> None:
+    """Change one message that waits, and take another one back."""
+    client = stage.client
+    client.say("words 30")
+    second, third, last = client.say("words 3"), client.say("words 5"), client.say("words 4")
+    client.edit(second, "words 2")
+    client.withdraw(third)
+    client.wait_for(last)  # who is slow may be told of a gap up to there: of the log the last two turns are kept
+
+
+def anew(stage: Stage) -> None:
+    """Ask for another answer in place of the first one."""
+    text(stage)
+    stage.client.wait_for(stage.client.regenerate())
+
+
 def _call(name: str) -> Callable[[Stage], None]:
     def talk(stage: Stage) -> None:
         stage.client.wait_for(stage.client.say(f"{name} it"))
@@ -133,6 +159,9 @@ TALKS: dict[str, Callable[[Stage], None]] = {
     "queued": queued,
     "action": action,
     "stop": stop,
+    "steered": steered,
+    "changed": changed,
+    "anew": anew,
     "trim": trim,
     "pure": _call("pure"),
     "idempotent": _call("idempotent"),

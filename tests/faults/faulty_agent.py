@@ -3,7 +3,8 @@
     words N             N words, a few milliseconds apart
     wait                two words, `FAULTY_WAIT` seconds later if a server has that in its environment
     pure | idempotent | unsafe | guarded X
-                        a call of the tool of that name, and then what it gave; `guarded` asks a person first
+                        a call of the tool of that name, and then two words; `guarded` asks a person first, and a
+                        `slow` X takes some time
     else                two words
 
 The action `{"type": "note"}` takes nothing back and says a word. `CHATRT_HISTORIES` names the folder of the histories.
@@ -32,6 +33,7 @@ from tests.faults.dumps import has_call
 from tests.faults.histories import History, compact
 
 PAUSE = 0.008
+SLOW = 0.25
 IDLE = 0.5
 TOOLS = ("pure", "idempotent", "unsafe", "guarded")
 
@@ -92,6 +94,8 @@ MODEL = FunctionModel(speak, name="faulty")
 
 async def _take_effect(context: ToolContext, effect: str, what: str) -> str:
     chat, call = current_turn().chat_id, context.tool_call_id
+    if what == "slow":
+        await asyncio.sleep(SLOW)
     intent = await has_call(os.environ["CHATRT_STORE"], chat, call)
     history().write(
         "tool",

@@ -32,6 +32,10 @@ class RefusedError(Exception):
         self.status, self.code = status, code
 
 
+def _user(name: str, text: str) -> dict[str, Any]:
+    return {"id": name, "role": "user", "parts": [{"type": "text", "text": text}]}
+
+
 class Client:
     """Says things to one chat and reads what comes.
 
@@ -60,11 +64,22 @@ class Client:
         self._reader = threading.Thread(target=self._read_on, daemon=True)
         self._reader.start()
 
-    def say(self, text: str) -> int:
+    def say(self, text: str, *, steer: bool = False) -> int:
         """Append a user message; returns its seq."""
         name = f"user-{next(self._numbers)}"
-        message = {"id": name, "role": "user", "parts": [{"type": "text", "text": text}]}
-        return self._append("message", {"message": message}, text=text, message=name)
+        return self._append("message", {"message": _user(name, text), "steer": steer}, text=text, message=name)
+
+    def edit(self, in_seq: int, text: str) -> int:
+        """Change a message that waits."""
+        return self._append("edit", {"inSeq": in_seq, "message": _user("edited", text)}, text=text)
+
+    def withdraw(self, in_seq: int) -> int:
+        """Take back a message that waits."""
+        return self._append("withdraw", {"inSeq": in_seq}, text="")
+
+    def regenerate(self) -> int:
+        """Ask for another answer in place of the last one."""
+        return self._append("regenerate", {}, text="")
 
     def allow(self) -> int:
         """Approve the one call of the last answer that waits for a person."""
@@ -176,6 +191,10 @@ class Client:
     def wait_for_words(self, count: int) -> None:
         """Wait until so many words were read."""
         self._wait(lambda: sum(body.get("type") == "text-delta" for _, body in list(self.records)) >= count)
+
+    def wait_for_chunk(self, kind: str) -> None:
+        """Wait until a chunk of this type was read."""
+        self._wait(lambda: any(body.get("type") == kind for _, body in list(self.records)))
 
     def _wait(self, look: Any) -> Any:
         with self._news:

@@ -315,6 +315,28 @@ async def test_a_waiting_message_can_be_withdrawn(house: House, gate: Gate):
     assert (pending, turns, [text for _, text in await chat.texts()]) == ([], ["completed"], ["go", "done"])
 
 
+async def test_a_withdrawn_message_takes_no_turns_place(house: House, gate: Gate):
+    """The last two turns are kept on `.out`, however many messages were taken back behind them."""
+    agent = stepping(gate, two_steps("next"))
+    chat = await house.open(agent)
+    await chat.inbox.send_message(user("go"))
+    await gate.reached.wait()
+    later = await chat.inbox.send_message(user("then"))
+    waiting = [await chat.inbox.send_message(user(word)) for word in ("no", "nor this", "nor that")]
+    for sent in waiting:
+        taken_back = await chat.inbox.withdraw(sent.seq)
+    await chat.until_read(taken_back)
+    gate.opened.set()
+    await chat.settled(later)
+    await chat.settled(waiting[-1])
+    await house.crash()
+    chat = await house.open(agent)
+
+    records = [record async for batch in chat.session.outbox.read(0, live=False) for record in batch]
+
+    assert [json.loads(record.body)["inSeq"] for record in records if record.kind == "turn-start"] == [1, later.seq]
+
+
 async def test_what_has_begun_cannot_be_withdrawn(house: House, gate: Gate):
     """An edit or a withdrawal that comes too late changes nothing."""
     chat = await house.open(stepping(gate, two_steps()))
