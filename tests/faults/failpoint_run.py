@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import random
 import signal
+import socket
 import threading
 import time
 from collections import defaultdict
@@ -20,7 +23,6 @@ from tests.faults.faulty_client import PATIENCE_SECONDS, Client
 from tests.faults.forking import Forked, ForkServer
 from tests.faults.histories import History, Line, read_histories
 from tests.faults.oracle import judge
-from tests.served import free_port
 
 LEASE_TTL = 1.0
 FROZEN_SECONDS = 2 * LEASE_TTL
@@ -30,6 +32,8 @@ DEATHS = 3
 
 LOCKED = 1
 """How `chatrt serve` ends when another process has the file."""
+
+_ports = itertools.count(random.SystemRandom().randrange(9_000))
 
 IMPORTS = (
     "asyncpg",
@@ -42,6 +46,21 @@ IMPORTS = (
     "uvicorn.protocols.http.httptools_impl",
 )
 """What the fork server has loaded when it forks."""
+
+
+def _own_port() -> int:
+    """Return a port that no other case has or will have soon, outside of the range of the other tests.
+
+    Between the ends of one process and the start of the next nobody else must take it.
+    """
+    while True:
+        port = 10_000 + next(_ports) % 9_000
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class Stage:
@@ -62,7 +81,7 @@ class Stage:
         self._forks = forks
         self._folder = folder
         self._starts = list(case.starts)
-        self._port = free_port()
+        self._port = _own_port()
         self._over = False
         self._taken_over = False
         self._served = threading.Event()
@@ -114,7 +133,7 @@ class Stage:
         """The process stands still: nobody else may serve its file, and somebody else serves its database."""
         began = time.monotonic()
         if self.store.startswith("sqlite:"):
-            status = self._fork(free_port(), "").wait()
+            status = self._fork(_own_port(), "").wait()
             assert status == LOCKED, f"a second process on one file ended with {status}"
             assert self._first.is_frozen
         else:
@@ -129,7 +148,7 @@ class Stage:
 
     def _take_over(self) -> None:
         if self._second is None:
-            self._second_port = free_port()
+            self._second_port = _own_port()
             self._second = self._fork(self._second_port, "")
         self.client.port = self._second_port
 

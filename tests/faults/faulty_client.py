@@ -32,6 +32,14 @@ class RefusedError(Exception):
         self.status, self.code = status, code
 
 
+def _to_json(data: bytes) -> dict[str, Any]:
+    """Read an answer; a server that comes to its end says plain words at times."""
+    try:
+        return json.loads(data)
+    except ValueError:
+        return {}
+
+
 def _user(name: str, text: str) -> dict[str, Any]:
     return {"id": name, "role": "user", "parts": [{"type": "text", "text": text}]}
 
@@ -165,7 +173,7 @@ class Client:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             data = response.read()
-            return response.status, json.loads(data) if data else {}
+            return response.status, _to_json(data)
         finally:
             connection.close()
 
@@ -229,7 +237,7 @@ class Client:
             connection.request("GET", f"{self._path}/out", headers={"last-event-id": str(cursor)})
             response = connection.getresponse()
             if response.status != 200:
-                code = json.loads(response.read()).get("error", {}).get("code", "")
+                code = _to_json(response.read()).get("error", {}).get("code", "")
                 self._history.write("client", "not-opened", **facts, status=response.status, code=code)
                 time.sleep(AGAIN_SECONDS)
                 return
