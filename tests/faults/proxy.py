@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
+from weakref import WeakSet
 
 from tests.served import free_port
 
@@ -199,6 +200,7 @@ class FaultProxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
+        self._ends: WeakSet[asyncio.StreamWriter] = WeakSet()
         self.port = free_port()
         self.to_server = Way(self._call)
         self.to_client = Way(self._call)
@@ -212,7 +214,6 @@ class FaultProxy:
 
     def __exit__(self, *_: object) -> None:
         self.refuse()
-        self.reset()
         self._run(self._settle())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -280,15 +281,20 @@ class FaultProxy:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+        for end in list(self._ends):
+            end.transport.abort()
+        await asyncio.sleep(0.01)  # what was aborted is closed in the rounds of the loop that come now
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self._ends.add(writer)
         link = _Link(self._links, [writer])
         try:
             from_server, to_server = await asyncio.open_connection(*self._target)
         except OSError:
             link.close("reset")
             return
+        self._ends.add(to_server)
         link.ends.append(to_server)
         self._links.add(link)
         link.start(self.to_server._copy(link, reader, to_server))

@@ -143,8 +143,7 @@ def test_cut_with_a_reset(proxy, echo, connection):
     proxy.to_client.cut(4, "reset")
     connection.sendall(b"0123456789")
     with pytest.raises(ConnectionResetError):
-        while connection.recv(10):
-            pass
+        read(connection, 10)
     assert echo.next_ending() == "reset"
 
 
@@ -212,5 +211,6 @@ def test_refusing(proxy, connection):
     connection.sendall(b"y")
     assert read(connection, 1) == b"y"
     proxy.accept()
-    connect(proxy).close()
-    assert proxy.accepted == 2
+    with connect(proxy) as new:
+        new.sendall(b"z")
+        assert read(new, 1) == b"z"
