@@ -11,8 +11,9 @@ store; a reader that lags costs nothing but its own reading, and a session that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from chatrt import failpoints
 from chatrt.codec import dumps
@@ -30,8 +31,13 @@ BATCH_RECORDS = 512
 GROUP_RECORDS = 4096
 """The most records of one session that are stored as one piece; a reader decodes whole pieces."""
 
+LOOK_AGAIN_SECONDS = 0.5
+"""How long a live reader leaves a store alone that could not be read."""
+
 PENDING_BYTES = 1024 * 1024
 """What may wait for the store before the writer has to wait too."""
+
+T = TypeVar("T")
 
 
 class Pulse:
@@ -144,9 +150,9 @@ class Outbox:
                 await self._look_up(after)
             while True:
                 while self._in_doubt:
-                    await self._look_up(cursor)
+                    await self._patiently(live, lambda at=cursor: self._look_up(at))
                 while cursor < (self._last_seq or 0):
-                    batch = self._recent(cursor) or await self._stored(cursor)
+                    batch = self._recent(cursor) or await self._patiently(live, lambda at=cursor: self._stored(at))
                     cursor = batch[-1].seq
                     yield batch
                     place.cursor = cursor
@@ -232,6 +238,16 @@ class Outbox:
     def _empty(self) -> None:
         self._buffer = []
         self._buffer_bytes = 0
+
+    async def _patiently(self, live: bool, look: Callable[[], Awaitable[T]]) -> T:  # noqa: FBT001
+        """Look into the store; a live reader stays while it is away, for what comes later is what it waits for."""
+        while True:
+            try:
+                return await look()
+            except StoreUnavailableError:
+                if not live or self._ended:
+                    raise
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def _look_up(self, cursor: int) -> None:
         self._in_doubt = False

@@ -23,7 +23,7 @@ WRITE_SECONDS = 2.0
 """How long a write may take before its outcome counts as unknown."""
 
 READ_SECONDS = 20.0
-"""How long a read may take; that of a very long history most of all."""
+"""How long a read may take whose size is that of a history; a small one has as long as a write."""
 
 APPEND_MILLISECONDS = 10
 """How often chunks are stored at most: fewer and larger transactions carry many times the streams."""
@@ -220,11 +220,18 @@ class Database:
         self.clock_offset = theirs - (before + time.time()) / 2
 
     async def read(self, sql: str, *arguments: Any) -> list[Any]:
-        """Return rows; asked once more if the connection broke meanwhile."""
+        """Return rows, any number of them; asked once more if the connection broke meanwhile."""
+        return await self._asked_twice(sql, arguments, READ_SECONDS)
+
+    async def look(self, sql: str, *arguments: Any) -> list[Any]:
+        """Return a few rows. Requests begin with such a look, so they hear as soon as of a write that it is in vain."""
+        return await self._asked_twice(sql, arguments, self._target.timeout)
+
+    async def _asked_twice(self, sql: str, arguments: tuple[Any, ...], seconds: float) -> list[Any]:
         try:
-            return await self._fetch(sql, arguments, READ_SECONDS)
+            return await self._fetch(sql, arguments, seconds)
         except (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError, ConnectionError):
-            return await self._translated(lambda: self._fetch(sql, arguments, READ_SECONDS))
+            return await self._translated(lambda: self._fetch(sql, arguments, seconds))
         except FAILURES as error:
             raise to_store_error(error) from error
 

@@ -69,7 +69,7 @@ class Listener:
         try:
             self._lost = asyncio.Event()
             connection.add_termination_listener(self._on_termination)
-            await connection.add_listener(CHANNEL, self._on_payload)
+            await asyncio.wait_for(connection.add_listener(CHANNEL, self._on_payload), self._target.timeout)
         except BaseException:
             connection.terminate()
             raise
@@ -95,12 +95,21 @@ class Listener:
         await asyncio.wait_for(self._database.look_at_clock(connection), PING_SECONDS)
 
     async def _connect_again(self) -> Connection:
+        # On a slow line it takes longer to connect than anybody should wait for a look.
+        telling = asyncio.create_task(self._tell_again_and_again())
+        try:
+            while True:
+                try:
+                    return await self._connect()
+                except (StoreError, UsageError, *FAILURES):
+                    await asyncio.sleep(POLL_SECONDS * random.uniform(0.5, 1.0))
+        finally:
+            telling.cancel()
+
+    async def _tell_again_and_again(self) -> None:
         while True:
             self._tell(Notice("all"))
-            try:
-                return await asyncio.wait_for(self._connect(), POLL_SECONDS)
-            except (StoreError, UsageError, *FAILURES):
-                await asyncio.sleep(POLL_SECONDS * random.uniform(0.5, 1.0))
+            await asyncio.sleep(POLL_SECONDS)
 
     def _on_termination(self, _connection: Connection) -> None:
         self._lost.set()

@@ -47,7 +47,7 @@ from chatrt.stores.portable import EncodedDump, Exported, SessionDump
 from chatrt.stores.postgres import queries
 from chatrt.stores.postgres.announcer import Announcer
 from chatrt.stores.postgres.attachments import PostgresAttachments
-from chatrt.stores.postgres.database import Database, Target, connect
+from chatrt.stores.postgres.database import Database, Target, connect, to_store_error
 from chatrt.stores.postgres.grouping import Grouping
 from chatrt.stores.postgres.migrations import ensure_schema
 from chatrt.stores.postgres.notices import Listener
@@ -154,7 +154,7 @@ class PostgresStore:
         return await self._get_session(key), created
 
     async def find_session(self, key: SessionKey) -> SessionRow | None:
-        found = await self._read(queries.FIND, key.tenant, key.chat_id)
+        found = await self._look(queries.FIND, key.tenant, key.chat_id)
         return rows.session_row(found[0]) if found else None
 
     async def iter_sessions(
@@ -207,7 +207,7 @@ class PostgresStore:
     async def update_session(self, key: SessionKey, *, metadata: Mapping[str, Any], at: float) -> SessionRow:
         patch: dict[str, Any] = loads(dumps(metadata))  # the caller's own may change meanwhile
         while True:
-            found = await self._read(queries.FIND, key.tenant, key.chat_id)
+            found = await self._look(queries.FIND, key.tenant, key.chat_id)
             if not found:
                 raise SessionNotFoundError(key.chat_id)
             before: bytes = found[0]["metadata"]
@@ -243,7 +243,12 @@ class PostgresStore:
     async def append_in(
         self, key: SessionKey, record: NewRecord, *, part_id: str | None, at: float, only_if_idle: bool = False
     ) -> Appended:
-        return await self._inputs.submit((key, record, part_id, at, only_if_idle))
+        # Whoever comes while others wait in vain is not to wait for them first and then in vain as well.
+        try:
+            async with asyncio.timeout(self._target.timeout):
+                return await self._inputs.submit((key, record, part_id, at, only_if_idle))
+        except TimeoutError as error:
+            raise to_store_error(error) from error
 
     async def _append_in(self, group: Sequence[_NewInput]) -> Sequence[Appended | Exception]:
         keys, records, part_ids, ats, only_if_idle = zip(*group, strict=True)
@@ -262,7 +267,7 @@ class PostgresStore:
         return [_appended(key, row["outcome"], row["at_seq"]) for key, row in zip(keys, outcomes, strict=True)]
 
     async def read_in(self, key: SessionKey, *, after: int, limit: int = 100) -> list[Record]:
-        found = await self._read(queries.READ_IN, key.tenant, key.chat_id, after, limit)
+        found = await self._look(queries.READ_IN, key.tenant, key.chat_id, after, limit)
         return [Record(seq, to_millis(at), kind, body) for seq, at, kind, body in found]
 
     # --- leases: all processes judge them by the database's clock
@@ -296,7 +301,7 @@ class PostgresStore:
         self, *, at: float, limit: int = 100, agents: Sequence[str] | None = None
     ) -> list[SessionKey]:
         now = at + self._database.clock_offset
-        found = await self._read(queries.UNSERVED, now, None if agents is None else list(agents), limit)
+        found = await self._look(queries.UNSERVED, now, None if agents is None else list(agents), limit)
         return [SessionKey(*row) for row in found]
 
     # --- .out and the commit
@@ -360,7 +365,7 @@ class PostgresStore:
         return first_seq
 
     async def read_cursors(self, key: SessionKey) -> Cursors:
-        found = await self._read(queries.CURSORS, key.tenant, key.chat_id)
+        found = await self._look(queries.CURSORS, key.tenant, key.chat_id)
         if not found:
             raise SessionNotFoundError(key.chat_id)
         return Cursors(*found[0])
@@ -414,6 +419,9 @@ class PostgresStore:
 
     async def _read(self, sql: str, *arguments: Any) -> list[Any]:
         return await self._ready().read(sql, *arguments)
+
+    async def _look(self, sql: str, *arguments: Any) -> list[Any]:
+        return await self._ready().look(sql, *arguments)
 
     async def _write(self, sql: str, *arguments: Any) -> list[Any]:
         # Not `_ready`: what was accepted before the store is closed is still written.
