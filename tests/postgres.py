@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +21,6 @@ START_SECONDS = 30
 USER = "postgres"
 
 SETTINGS = {
-    "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "100",
     "shared_buffers": "32MB",
@@ -39,11 +39,17 @@ def find_binary(name: str) -> str:
 
 
 class PostgresServer:
-    """A cluster of its own. It refuses to run as root, so root lends it the user `postgres`."""
+    """A cluster of its own. It refuses to run as root, so root lends it the user `postgres`.
 
-    def __init__(self) -> None:
+    Args:
+        prefix: A command that runs its programs, that of a network namespace say.
+        trusted: The network that may connect, beside its own machine.
+    """
+
+    def __init__(self, *, prefix: Sequence[str] = (), trusted: str | None = None) -> None:
         self.port = free_port()
-        self.settings = dict(SETTINGS)
+        self.settings = {**SETTINGS, "listen_addresses": "127.0.0.1" if trusted is None else "*"}
+        self._prefix = list(prefix)
         # Not below pytest's own folder: that belongs to root alone.
         self._folder = folder = Path(tempfile.mkdtemp(prefix="chatrt-postgres-"))
         self._data = folder / "data"
@@ -53,9 +59,14 @@ class PostgresServer:
         if self._as_user:
             shutil.chown(folder, USER, USER)
         self._run(find_binary("initdb"), "-D", str(self._data), "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8")
+        if trusted is not None:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {trusted} trust\n")
 
     def _run(self, *command: str) -> None:
-        done = subprocess.run([*self._as_user, *command], capture_output=True, text=True, check=False, cwd="/")
+        done = subprocess.run(
+            [*self._prefix, *self._as_user, *command], capture_output=True, text=True, check=False, cwd="/"
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     @property
@@ -71,10 +82,11 @@ class PostgresServer:
     def start(self) -> None:
         """Start and wait until it answers."""
         options = [word for name, value in self.settings.items() for word in ("-c", f"{name}={value}")]
-        command = [*self._as_user, find_binary("postgres"), "-D", str(self._data), "-p", str(self.port), *options]
+        command = [find_binary("postgres"), "-D", str(self._data), "-p", str(self.port), *options]
+        command = [*self._prefix, *self._as_user, *command]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", start_new_session=True)
-        ready = [find_binary("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ready = [*self._prefix, find_binary("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self._process.poll() is None:
             if subprocess.run(ready, check=False).returncode == 0:

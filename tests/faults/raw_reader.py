@@ -55,6 +55,7 @@ class RawReader:
     Attributes:
         port: Where the server or a proxy before it is.
         chat: The session.
+        token: What it authenticates with, if it has to.
         events: What was accepted, over all connections.
         connections: How many there were.
     """
@@ -62,6 +63,7 @@ class RawReader:
     port: int
     chat: str
     host: str = "127.0.0.1"
+    token: str = ""
     events: list[Event] = field(default_factory=list)
     connections: int = 0
     beats: int = 0
@@ -92,7 +94,8 @@ class RawReader:
         query = "?until=idle" if until_idle else ""
         request = (
             f"GET /v1/sessions/{self.chat}/out{query} HTTP/1.1\r\nhost: {self.host}\r\n"
-            f"accept: text/event-stream\r\nconnection: close\r\nlast-event-id: {self.cursor}\r\n\r\n"
+            f"accept: text/event-stream\r\nconnection: close\r\nlast-event-id: {self.cursor}\r\n"
+            + (f"authorization: Bearer {self.token}\r\n\r\n" if self.token else "\r\n")
         )
         self.connections += 1
         before, response = list(self.events), b""

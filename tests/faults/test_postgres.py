@@ -16,7 +16,7 @@ from chatrt.errors import StaleEpochError, StoreError, StoreUnavailableError
 from chatrt.runtime import SessionManager
 from chatrt.stores.base import Notice, SessionKey
 from chatrt.stores.postgres import PostgresStore
-from chatrt.testing.store_suite.setting import NOW, SAID, a_commit, chunks, create, lease_of, lost_lease_of, say
+from chatrt.testing.store_suite.setting import NOW, OTHER, SAID, a_commit, chunks, create, lease_of, lost_lease_of, say
 from tests.postgres import PostgresServer
 
 CHAT = SessionKey("", "chat")
@@ -196,11 +196,18 @@ async def test_a_reader_elsewhere_outlives_a_restart(server):
         assert await asyncio.wait_for(reading, 20) == "".join(f"{number} " for number in range(20))
 
 
-async def test_a_lease_is_judged_by_the_database_clock(store):
-    """A process whose clock is an hour ahead takes no lease that is held: the database's clock counts for all."""
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_lease_is_judged_by_the_database_clock(store, monkeypatch, hours):
+    """The clock of a process that is set by an hour counts for nothing, from the first moment on: it takes no lease that
+    is held, and the ones it takes last as long as any."""
     lease = await lease_of(store, CHAT, ttl=10, at=time.time())
-    store._database.clock_offset -= 3600
-    assert await store.acquire_lease(lease.key, owner="ahead", ttl=10, at=time.time() + 3600) is None
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + hours * 3600)
+    assert await store.acquire_lease(lease.key, owner="wrong", ttl=10, at=time.time()) is None
+    other = await lease_of(store, OTHER, owner="wrong", ttl=10, at=time.time())
+    monkeypatch.setattr(time, "time", right)
+    assert await store.acquire_lease(other.key, owner="right", ttl=10, at=time.time() + 9) is None
+    assert await store.acquire_lease(other.key, owner="right", ttl=10, at=time.time() + 11) is not None
 
 
 async def test_a_server_that_is_not_there(tmp_path):

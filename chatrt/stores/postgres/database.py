@@ -175,8 +175,12 @@ class Database:
         self._target = target
         self._pool: Any = None
         self._writes: set[asyncio.Future[Any]] = set()
-        self.clock_offset = 0.0
-        """How many seconds the server's clock is ahead of this machine's."""
+        self._server_began = 0.0
+
+    @property
+    def clock_offset(self) -> float:
+        """How many seconds the server's clock is ahead of this machine's now, also right after that was set."""
+        return self._server_began + time.monotonic() - time.time()
 
     async def open(self) -> None:
         """Connect and look at the server.
@@ -215,9 +219,9 @@ class Database:
 
     async def look_at_clock(self, connection: Connection) -> None:
         """Compare the server's clock with this machine's: leases of all processes are judged by one clock."""
-        before = time.time()
+        before = time.monotonic()
         theirs: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
-        self.clock_offset = theirs - (before + time.time()) / 2
+        self._server_began = theirs - (before + time.monotonic()) / 2
 
     async def read(self, sql: str, *arguments: Any) -> list[Any]:
         """Return rows, any number of them; asked once more if the connection broke meanwhile."""
