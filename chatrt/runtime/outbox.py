@@ -209,12 +209,14 @@ class Outbox:
     def leave(self) -> None:
         """Say that the run is over: what comes next may be written by another process."""
         self._is_written_here = False
+        if self._last_seq is not None:
+            self._catch_up()
 
     def follow(self, last_seq: int) -> None:
         """Show readers what another process has written, up to this record; read once for all of them."""
-        if self._is_written_here:
-            return
         self._follow_to = max(self._follow_to, last_seq)
+        if self._is_written_here:
+            return  # a run that has lost its lease may not know it yet: see `leave`
         # Before anybody has looked nothing is known here; a look that is under way may be older than this, and goes on.
         if self._last_seq is not None:
             self._catch_up()

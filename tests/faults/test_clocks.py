@@ -162,7 +162,7 @@ def test_a_machine_whose_clock_is_wrong(servers, clock, way):
     reader = RawReader(right.port, "c")
     reading = threading.Thread(target=reader.read_turns, args=(1,), kwargs={"seconds": 40})
     reading.start()
-    for seconds in (way * HOUR, -way * HOUR, 0, way * 2 * HOUR):
+    for seconds in (way * HOUR, -way * HOUR, way * 2 * HOUR):
         clock.set(seconds)
         until = time.monotonic() + 1.2 * TTL
         while time.monotonic() < until:

@@ -7,8 +7,10 @@ import itertools
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import pytest
@@ -314,7 +316,7 @@ async def test_a_worker_that_is_cut_off_stops_its_model(proxy, two):
     took = time.monotonic() - began
     proxy.heal()
     print(f"given up after {took:.2f} s with a lease of {TTL} s")
-    assert took < TTL + 1.5
+    assert took < TTL + WRITE_SECONDS, "a lease, and the renewal that it waited for in vain"
 
 
 async def _told(gate: Gate, ended: asyncio.Event) -> None:
@@ -429,6 +431,12 @@ def say(server: Server, chat: str, number: int, text: str) -> httpx.Response:
     return httpx.post(url, json={"kind": "message", "message": said}, headers=headers, timeout=20)
 
 
+def timed(call, *arguments) -> tuple[Any, float]:
+    """Call, and tell how long it took."""
+    began = time.monotonic()
+    return call(*arguments), time.monotonic() - began
+
+
 def say_until_taken(server: Server, chat: str, number: int, text: str) -> int:
     """Append until it is acknowledged; returns its seq."""
     end = time.monotonic() + 10
@@ -456,11 +464,10 @@ def test_a_server_that_is_cut_off(proxy, servers, how):
         proxy.reset()
     else:
         HOLES[how](proxy)
-    took = []
-    for chat in ("c", "c", "unknown"):
-        began = time.monotonic()
-        refused = say(cut_off, chat, 2, "echo two")
-        took.append(time.monotonic() - began)
+    with ThreadPoolExecutor() as together:
+        outcomes = list(together.map(lambda chat: timed(say, cut_off, chat, 2, "echo two"), ("c", "c", "unknown")))
+    took = [seconds for _, seconds in outcomes]
+    for refused, _ in outcomes:
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store-unavailable")
         assert int(refused.headers["retry-after"]) >= 1
     beats = reader.beats

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,7 +12,7 @@ from chatrt import ChatAgent, Turn
 from chatrt.client import AgentChat
 from chatrt.runtime import SessionManager
 from chatrt.runtime.outbox import Outbox
-from chatrt.stores.base import OutPage, SessionKey
+from chatrt.stores.base import Commit, NewRecord, OutPage, SessionKey
 from chatrt.stores.postgres import PostgresStore, migrate
 
 Managers = tuple[SessionManager, SessionManager]
@@ -135,3 +136,34 @@ class PausingStore:
         self.asked.set()
         await self.answer.wait()
         return OutPage(page.records[:2], page.first_seq, 2)
+
+
+async def test_a_reader_of_a_worker_that_was_replaced_without_noticing(postgres_url):
+    """What another process wrote while the worker here still believed to hold the session is read here all the same."""
+    agent, _gate, runs = gated_agent()
+    key = SessionKey("", "replaced")
+    other = PostgresStore(postgres_url)
+    async with SessionManager(agent, PostgresStore(postgres_url), lease_ttl=1.0) as first:
+        session = await first.start_session("gated", key.chat_id)
+        await AgentChat("gated", id=key.chat_id, sessions=first).send_message("Hello")
+        reading = asyncio.create_task(_read_up_to(session, "turn-complete"))
+        while session.running is None or session.outbox.last_seq < 3:
+            await asyncio.sleep(0.01)  # that it is written is told by nothing else here
+        await other.open()
+        stolen = await other.acquire_lease(key, owner="other", ttl=10, at=time.time() + 3600)
+        assert stolen is not None
+        records = [NewRecord("turn-complete", b'{"inSeq":1,"status":"interrupted"}')]
+        commit = Commit(records=records, nodes=[], leaf_id=None, in_cursor=1, state={})
+        await other.commit(stolen, commit, at=time.time())
+        assert (await asyncio.wait_for(reading, 5))[-1] == "turn-complete"
+        await other.close()
+    assert len(runs) == 1
+
+
+async def _read_up_to(session, kind) -> list[str]:
+    kinds: list[str] = []
+    async for batch in session.outbox.read():
+        kinds += [record.kind for record in batch]
+        if kind in kinds:
+            break
+    return kinds
