@@ -25,7 +25,7 @@ from tests.faults.power.disk import Disk
 from tests.faults.power.recording import Op, record
 
 CHAT = SessionKey("", "chat")
-TRIES = int(os.environ.get("CHATRT_POWER_TRIES") or 2500)
+TRIES = int(os.environ.get("CHATRT_POWER_TRIES") or 1500)
 KEEP = (0.0, 0.5, 1.0, 0.1, 0.9)
 
 
@@ -140,7 +140,7 @@ async def _kept(store: SQLiteStore, acks: list[dict]) -> list[str]:
     return problems
 
 
-@pytest.mark.timeout(3600 if TRIES > 2500 else 60)
+@pytest.mark.timeout(3600 if TRIES > 1500 else 60)
 async def test_what_was_acked_survives_a_loss_of_power(tmp_path, folder, seed):
     """Whenever the power fails, and whatever the disk kept of what was not synced, all that was acknowledged is there,
     no turn is there by halves, and the file is whole and goes on."""
