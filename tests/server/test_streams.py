@@ -11,7 +11,7 @@ from sse_starlette.sse import AppStatus
 
 from chatrt import codec
 from chatrt.clock import ManualClock
-from chatrt.errors import StoreUnavailableError
+from chatrt.errors import StoreUnavailableError, UnreadableRecordError
 from chatrt.server import Limits
 from chatrt.server.streams import OpenStreams
 from chatrt.stores import MemoryStore, NewRecord, SessionKey
@@ -143,7 +143,7 @@ async def test_a_log_that_fails_breaks_the_stream(make_kit, caplog):
     class FailingStore(MemoryStore):
         async def read_out(self, key, *, after, limit=1000):
             if limit > 1 and after >= 1:
-                raise StoreUnavailableError("gone")
+                raise UnreadableRecordError("the log", "it is damaged")
             return await super().read_out(key, after=after, limit=1)
 
     store = FailingStore()
@@ -157,6 +157,29 @@ async def test_a_log_that_fails_breaks_the_stream(make_kit, caplog):
         with pytest.raises(httpx.RemoteProtocolError):
             await feed.rest()
     assert "a stream broke off" in caplog.text
+
+
+async def test_a_log_that_is_away_is_waited_for(make_kit):
+    """A store that cannot be reached for a while ends no stream: the reader stays and gets what comes then."""
+
+    class AwayStore(MemoryStore):
+        away = 2
+
+        async def read_out(self, key, *, after, limit=1000):
+            if limit > 1 and after >= 1 and self.away:
+                self.away -= 1
+                raise StoreUnavailableError("gone")
+            return await super().read_out(key, after=after, limit=1)
+
+    store = AwayStore()
+    kit = await make_kit(store=store)
+    await kit.new("c1")
+    lease = await store.acquire_lease(SessionKey("", "c1"), owner="w", ttl=1, at=0)
+    await store.append_out(lease, [NewRecord("chunk", codec.dumps({"type": "start"}))] * 3, at=0)
+    async with kit.http.stream("GET", OUT) as response:
+        feed = Feed(response)
+        assert [(await feed.next()).id for _ in range(3)] == ["1", "2", "3"]
+    assert store.away == 0
 
 
 async def test_a_reader_that_takes_nothing_is_cut_off(make_kit):
