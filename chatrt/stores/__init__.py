@@ -5,7 +5,9 @@ from __future__ import annotations
 from chatrt.errors import UsageError
 from chatrt.stores.attachments import Attachment, AttachmentStore, find_attachment_store
 from chatrt.stores.base import (
+    SUSPECT_DEATHS,
     Appended,
+    Claim,
     Commit,
     Cursors,
     InKind,
@@ -29,9 +31,11 @@ from chatrt.stores.memory import MemoryStore
 from chatrt.stores.sqlite import SQLiteStore
 
 __all__ = [
+    "SUSPECT_DEATHS",
     "Appended",
     "Attachment",
     "AttachmentStore",
+    "Claim",
     "Commit",
     "Cursors",
     "InKind",

@@ -13,8 +13,8 @@ Rules that hold for every filling, and that `chatrt.testing.store_suite` checks:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from chatrt.errors import StaleEpochError
@@ -39,6 +39,9 @@ InKind = Literal[
 ]
 BUSY_KINDS: tuple[InKind, ...] = ("message", "regenerate", "action")
 """The kinds of `.in` records that make a session busy as long as they are unsettled."""
+
+SUSPECT_DEATHS = 2
+"""From so many holders on that died over the same input a session is a suspect: it is taken up one at a time."""
 
 OutKind = Literal["chunk", "turn-start", "turn-complete", "upgrade", "handover", "resumed"]
 SessionStatus = Literal["open", "closed"]
@@ -135,10 +138,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where an inbox record stands, and whether the same part id had brought it there before."""
+    """Where an inbox record stands, and whether the same part id had brought it there before.
+
+    Attributes:
+        held_by: Who held the session's lease in that moment, as far as the store says: who has a lease is told of the
+            record. None where nobody does, or where only one process can serve the store.
+    """
 
     seq: int
     repeated: bool
+    held_by: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +167,25 @@ class OutPage:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One worker's right to serve a session. `epoch` grows by one with every new holder."""
+    """One worker's right to serve a session. `epoch` grows by one with every new holder.
+
+    Attributes:
+        deaths: How many holders have died since an input of the session was settled last, each with something
+            unsettled: their leases ran out, or ended with the process, and were not given back.
+    """
 
     key: SessionKey
     owner: str
     epoch: int
     expires_at: float
+    deaths: int = 0
+
+
+class Claim(NamedTuple):
+    """A lease that was taken because there is work, and the session it is of."""
+
+    lease: Lease
+    row: SessionRow
 
 
 class Cursors(NamedTuple):
@@ -239,7 +261,8 @@ class Notice:
 
     Attributes:
         kind: What to look at: `in` and `out`, that stream of the session; `session`, whether it was closed or deleted;
-            `free`, that its lease was given back and there is work; `all`, everything: hints were lost.
+            `free`, that there is work and nobody holds its lease; `all`, everything: hints were lost. An append is told
+            as `in` when somebody holds the lease, whom alone it concerns, and as `free` otherwise.
         key: The session; None for `all`.
         seq: The newest record of the stream, 0 for the other kinds.
     """
@@ -261,6 +284,7 @@ class Store(Protocol):
     """The contract. Every method may raise `StoreUnavailableError`; then the caller knows nothing was acked.
 
     Attributes:
+        is_shared: Whether several processes may serve it at once: then nobody knows of all who read a session.
         append_interval: Seconds that a process lets pass between the beginnings of two groups of appended chunks, so
             that groups grow instead of their number; 0 where a group more costs little. The first one after a quiet
             time waits for nothing, nor does a commit.
@@ -269,16 +293,13 @@ class Store(Protocol):
     append_interval: float
 
     @property
-    def is_shared(self) -> bool:
-        """Whether other processes may have it open at the same time: then nobody knows of all who read a session."""
-        ...
+    def is_shared(self) -> bool: ...
 
     async def open(self) -> None:
         """Make ready; creates what is missing. On an open store it does nothing; a closed one may be opened again.
 
-        A store that one process serves at a time ends all leases here, so that a restart need not wait for them.
-
-        A store that one process at a time can open ends every lease here: whoever held one is gone.
+        A store that one process serves at a time ends all leases here, so that a restart need not wait for them:
+        whoever held one is gone. Where the session has something unsettled that counts as a death (`Lease.deaths`).
 
         Raises:
             StoreLockedError: If another process, or another store of this process, serves the same file.
@@ -428,8 +449,14 @@ class Store(Protocol):
 
     # --- leases
 
-    async def acquire_lease(self, key: SessionKey, *, owner: str, ttl: float, at: float) -> Lease | None:
+    async def acquire_lease(
+        self, key: SessionKey, *, owner: str, ttl: float, at: float, suspects: bool = True
+    ) -> Lease | None:
         """Take the lease if it is free, expired, or already this owner's; a new epoch each time. None if held.
+
+        Taking an expired lease of somebody else counts as a death (`Lease.deaths`), if something is unsettled. Without
+        `suspects` the lease of another owner, or of nobody, is not taken, and None returned, if that makes
+        `SUSPECT_DEATHS` or more.
 
         Raises:
             SessionNotFoundError: If there is no such session.
@@ -448,6 +475,32 @@ class Store(Protocol):
 
         Raises:
             StaleEpochError: If it is somebody else's or nobody's by now.
+        """
+        ...
+
+    async def claim_leases(
+        self,
+        *,
+        owner: str,
+        ttl: float,
+        at: float,
+        limit: int = 100,
+        suspects: int = 1,
+        agents: Sequence[str] | None = None,
+        avoid: Collection[SessionKey] = (),
+    ) -> list[Claim]:
+        """Take leases of what `find_unserved` would return, in one transaction; others that claim at once get others.
+
+        Deaths are counted as by `acquire_lease`.
+
+        Args:
+            owner: Who takes them.
+            ttl: As for `acquire_lease`.
+            at: Now.
+            limit: At most so many sessions that are no suspects.
+            suspects: At most so many sessions with `SUSPECT_DEATHS` or more.
+            agents: Only sessions of these; None for all.
+            avoid: Sessions that are left to others.
         """
         ...
 
@@ -492,6 +545,8 @@ class Store(Protocol):
 
     async def commit(self, lease: Lease, commit: Commit, *, at: float) -> int:
         """Write the end of a turn or an action whole and return the seq of the first of its records.
+
+        One that moves the `.in` cursor ends the count of deaths.
 
         Raises:
             StaleEpochError: If the lease is over; nothing was written.

@@ -5,7 +5,7 @@ It outlives `close`: opened again, the same object has the same sessions, as a f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -19,7 +19,9 @@ from chatrt.errors import (
     StoreUnavailableError,
 )
 from chatrt.stores.base import (
+    SUSPECT_DEATHS,
     Appended,
+    Claim,
     Commit,
     Cursors,
     Lease,
@@ -58,7 +60,7 @@ class MemoryStore:
     async def open(self) -> None:
         if not self._is_open:
             for stored in self._sessions.values():
-                stored.owner = None  # as a file does, whose holder cannot live when it is opened
+                stored.end_lease()  # as a file does, whose holder cannot live when it is opened
         self._is_open = True
 
     async def close(self) -> None:
@@ -234,13 +236,15 @@ class MemoryStore:
 
     # --- leases
 
-    async def acquire_lease(self, key: SessionKey, *, owner: str, ttl: float, at: float) -> Lease | None:
+    async def acquire_lease(
+        self, key: SessionKey, *, owner: str, ttl: float, at: float, suspects: bool = True
+    ) -> Lease | None:
         stored = self._get(key)
         if stored.owner != owner and not stored.is_free(at):
             return None
-        stored.owner, stored.expires_at = owner, at + ttl
-        stored.epoch += 1
-        return Lease(key, owner, stored.epoch, stored.expires_at)
+        if not suspects and stored.owner != owner and stored.deaths_if_taken(owner) >= SUSPECT_DEATHS:
+            return None
+        return stored.take(owner, ttl=ttl, at=at)
 
     async def renew_leases(self, leases: Sequence[Lease], *, ttl: float, at: float) -> list[Lease]:
         lost: list[Lease] = []
@@ -258,15 +262,37 @@ class MemoryStore:
         stored.owner = None
         return True
 
+    async def claim_leases(
+        self,
+        *,
+        owner: str,
+        ttl: float,
+        at: float,
+        limit: int = 100,
+        suspects: int = 1,
+        agents: Sequence[str] | None = None,
+        avoid: Collection[SessionKey] = (),
+    ) -> list[Claim]:
+        claims: list[Claim] = []
+        for stored in self._unserved(at, agents):
+            suspect = stored.deaths_if_taken(owner) >= SUSPECT_DEATHS
+            if stored.key in avoid or (suspects if suspect else limit) <= 0:
+                continue
+            suspects, limit = suspects - suspect, limit - (not suspect)
+            claims.append(Claim(stored.take(owner, ttl=ttl, at=at), stored.row))
+        return claims
+
     async def find_unserved(
         self, *, at: float, limit: int = 100, agents: Sequence[str] | None = None
     ) -> list[SessionKey]:
-        unserved = (
-            stored.key
+        return [stored.key for stored in islice(self._unserved(at, agents), limit)]
+
+    def _unserved(self, at: float, agents: Sequence[str] | None) -> Iterator[StoredSession]:
+        return (
+            stored
             for stored in self._all().values()
             if stored.has_work() and stored.is_free(at) and (agents is None or stored.agent in agents)
         )
-        return list(islice(unserved, limit))
 
     # --- .out and the commit
 
@@ -306,6 +332,8 @@ class MemoryStore:
         if commit.records:
             stored.settled_seq = stored.out_last
         stored.nodes.update(nodes)
+        if commit.in_cursor > stored.in_cursor:
+            stored.deaths = 0
         stored.leaf_id, stored.in_cursor = commit.leaf_id, commit.in_cursor
         stored.state, stored.updated_at = state, at
         stored.segments = [segment for segment in stored.segments if segment.last_seq > commit.trim_to]

@@ -12,6 +12,7 @@ from chatrt.message_tree import Node
 from chatrt.stores.base import (
     BUSY_KINDS,
     Commit,
+    Lease,
     NewRecord,
     Parent,
     Record,
@@ -54,6 +55,7 @@ class StoredSession:
     closed_reason: str | None = None
     owner: str | None = None
     expires_at: float = 0.0
+    deaths: int = 0
     inbox: list[tuple[int, NewRecord]] = field(default_factory=list[tuple[int, NewRecord]])
     parts: dict[str, int] = field(default_factory=dict[str, int])
     segments: list[Segment] = field(default_factory=list[Segment])
@@ -85,6 +87,22 @@ class StoredSession:
 
     def is_free(self, at: float) -> bool:
         return self.owner is None or self.expires_at < at
+
+    def deaths_if_taken(self, owner: str) -> int:
+        """How many holders have died over what is unsettled, if somebody takes the lease now."""
+        died = self.owner is not None and self.owner != owner and self.has_work()
+        return self.deaths + died
+
+    def take(self, owner: str, *, ttl: float, at: float) -> Lease:
+        self.deaths = self.deaths_if_taken(owner)
+        self.owner, self.expires_at = owner, at + ttl
+        self.epoch += 1
+        return Lease(self.key, owner, self.epoch, self.expires_at, self.deaths)
+
+    def end_lease(self) -> None:
+        """Let the lease of a process go that is gone."""
+        self.deaths += self.owner is not None and self.has_work()
+        self.owner = None
 
     def is_busy(self) -> bool:
         return any(record.kind in BUSY_KINDS for _, record in self.inbox[self.in_cursor :])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from chatrt.stores import sqlite_reads as reads
 from chatrt.stores import sqlite_writes as writes
 from chatrt.stores.base import (
     Appended,
+    Claim,
     Commit,
     Cursors,
     Lease,
@@ -273,8 +274,26 @@ class SQLiteStore:
 
     # --- leases
 
-    async def acquire_lease(self, key: SessionKey, *, owner: str, ttl: float, at: float) -> Lease | None:
-        return await self._write(writes.acquire_lease, key, owner, at + ttl, at)
+    async def acquire_lease(
+        self, key: SessionKey, *, owner: str, ttl: float, at: float, suspects: bool = True
+    ) -> Lease | None:
+        return await self._write(partial(writes.acquire_lease, suspects=suspects), key, owner, at + ttl, at)
+
+    async def claim_leases(
+        self,
+        *,
+        owner: str,
+        ttl: float,
+        at: float,
+        limit: int = 100,
+        suspects: int = 1,
+        agents: Sequence[str] | None = None,
+        avoid: Collection[SessionKey] = (),
+    ) -> list[Claim]:
+        if not self._read(partial(reads.find_unserved, at=at, limit=1, agents=agents)):
+            return []  # the usual case, without a turn of the writer
+        claim = partial(writes.claim_leases, owner=owner, expires_at=at + ttl, at=at, limit=limit, suspects=suspects)
+        return await self._write(partial(claim, agents=agents, avoid=frozenset(avoid)))
 
     async def renew_leases(self, leases: Sequence[Lease], *, ttl: float, at: float) -> list[Lease]:
         return await self._write(writes.renew_leases, tuple(leases), at + ttl)

@@ -9,6 +9,7 @@ from typing import Any
 from chatrt.codec import dumps
 from chatrt.errors import SessionNotFoundError
 from chatrt.stores.base import (
+    SUSPECT_DEATHS,
     Cursors,
     Node,
     OutPage,
@@ -45,6 +46,17 @@ WHERE (h.in_last > h.in_cursor OR h.out_last > h.settled_seq)
     AND (l.owner IS NULL OR l.expires_at < ?1)
     AND (?2 IS NULL OR s.agent IN (SELECT value FROM json_each(?2)))
 ORDER BY h.sid LIMIT ?3
+"""
+
+# The same, with the deaths that taking the lease would make; suspects, or all others.
+_CLAIMABLE = """
+SELECT h.sid, s.tenant, s.chat_id, l.deaths + (l.owner IS NOT NULL AND l.owner <> :owner)
+FROM heads h INDEXED BY heads_unserved JOIN leases l ON l.sid = h.sid JOIN sessions s ON s.sid = h.sid
+WHERE (h.in_last > h.in_cursor OR h.out_last > h.settled_seq)
+    AND (l.owner IS NULL OR l.expires_at < :at)
+    AND (:agents IS NULL OR s.agent IN (SELECT value FROM json_each(:agents)))
+    AND (l.deaths + (l.owner IS NOT NULL AND l.owner <> :owner) >= :suspect_deaths) = :suspects
+ORDER BY h.sid LIMIT :limit
 """
 
 _COUNT_UNSERVED = """
@@ -182,6 +194,17 @@ def find_unserved(
 ) -> list[SessionKey]:
     served = None if agents is None else dumps(list(agents)).decode()
     return [SessionKey(*row) for row in connection.execute(_UNSERVED, (at, served, limit)).fetchall()]
+
+
+def find_claimable(
+    connection: sqlite3.Connection, *, owner: str, at: float, limit: int, suspects: bool, agents: Sequence[str] | None
+) -> list[tuple[int, SessionKey, int]]:
+    """Return sessions whose leases may be taken: their inner ids, keys, and deaths when they are."""
+    served = None if agents is None else dumps(list(agents)).decode()
+    values = {"owner": owner, "at": at, "limit": limit, "agents": served}
+    values |= {"suspects": suspects, "suspect_deaths": SUSPECT_DEATHS}
+    rows = connection.execute(_CLAIMABLE, values).fetchall()
+    return [(sid, SessionKey(tenant, chat_id), deaths) for sid, tenant, chat_id, deaths in rows]
 
 
 def count_unserved(connection: sqlite3.Connection, *, at: float) -> int:

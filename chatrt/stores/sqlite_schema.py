@@ -15,7 +15,7 @@ from chatrt import failpoints
 from chatrt.errors import UnreadableRecordError
 
 APPLICATION_ID = 0x63687274  # "chrt"
-VERSION = 4
+VERSION = 5
 
 _FILES = """
 CREATE TABLE attachments (
@@ -92,7 +92,8 @@ CREATE TABLE leases (
     sid INTEGER PRIMARY KEY,
     owner TEXT,
     epoch INTEGER NOT NULL,
-    expires_at REAL NOT NULL DEFAULT 0
+    expires_at REAL NOT NULL DEFAULT 0,
+    deaths INTEGER NOT NULL DEFAULT 0
 );
 
 -- The highest epoch of all deleted sessions: a chat id that is used again starts above every lease it ever had.
@@ -182,7 +183,9 @@ CREATE TRIGGER sessions_created AFTER INSERT ON sessions BEGIN
 END;
 """
 
-_STEPS = {1: _FAMILIES, 2: _FILES, 3: _RECENT}
+_DEATHS = "ALTER TABLE leases ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;"
+
+_STEPS = {1: _FAMILIES, 2: _FILES, 3: _RECENT, 4: _DEATHS}
 """What makes a file of one version one of the next."""
 
 

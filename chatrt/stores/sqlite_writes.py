@@ -8,9 +8,11 @@ SQLite undoes by itself when it fails.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from chatrt import failpoints
@@ -20,12 +22,26 @@ from chatrt.errors import (
     SessionClosedError,
     SessionNotFoundError,
     StaleEpochError,
+    UnreadableRecordError,
     UsageError,
 )
-from chatrt.stores.base import BUSY_KINDS, Appended, Commit, Lease, NewRecord, Parent, SessionKey, SessionRow
+from chatrt.stores.base import (
+    BUSY_KINDS,
+    SUSPECT_DEATHS,
+    Appended,
+    Claim,
+    Commit,
+    Lease,
+    NewRecord,
+    Parent,
+    SessionKey,
+    SessionRow,
+)
 from chatrt.stores.metadata import encode_metadata, merge_patch
-from chatrt.stores.sqlite_reads import find_session
+from chatrt.stores.sqlite_reads import find_claimable, find_session
 from chatrt.stores.sqlite_writer import undone_on_error
+
+logger = logging.getLogger("chatrt.stores")
 
 _SID = "(SELECT sid FROM sessions WHERE tenant = :tenant AND chat_id = :chat_id)"
 
@@ -68,16 +84,29 @@ WHERE s.tenant = ? AND s.chat_id = ? AND l.epoch = ? AND l.owner = ?
 _PUT_SEGMENT = "INSERT INTO out_segments (sid, first_seq, count, at, body) VALUES (?, ?, ?, ?, ?)"
 
 _HELD = """
-SELECT h.sid, h.in_last, h.in_cursor, h.out_last, h.settled_seq
+SELECT h.sid, h.in_last, h.in_cursor, h.out_last, h.settled_seq, l.deaths
 FROM sessions s JOIN leases l ON l.sid = s.sid JOIN heads h ON h.sid = s.sid
 WHERE s.tenant = ? AND s.chat_id = ? AND l.epoch = ? AND l.owner = ?
 """
 
+_HAS_WORK = (
+    "EXISTS (SELECT 1 FROM heads h WHERE h.sid = leases.sid AND (in_last > in_cursor OR out_last > settled_seq))"
+)
+_DEATHS = f"deaths + (owner IS NOT NULL AND owner <> :owner AND {_HAS_WORK})"
+
 _ACQUIRE = f"""
-UPDATE leases SET owner = :owner, epoch = epoch + 1, expires_at = :expires_at
+UPDATE leases SET deaths = {_DEATHS}, owner = :owner, epoch = epoch + 1, expires_at = :expires_at
 WHERE sid = {_SID} AND (owner IS NULL OR owner = :owner OR expires_at < :at)
+    AND (:suspects OR owner = :owner OR {_DEATHS} < {SUSPECT_DEATHS})
+RETURNING epoch, deaths
+"""
+
+_CLAIM = """
+UPDATE leases SET deaths = :deaths, owner = :owner, epoch = epoch + 1, expires_at = :expires_at WHERE sid = :sid
 RETURNING epoch
 """
+
+_END_LEASES = f"UPDATE leases SET deaths = deaths + {_HAS_WORK}, owner = NULL WHERE owner IS NOT NULL"
 
 _RENEW = f"UPDATE leases SET expires_at = :expires_at WHERE sid = {_SID} AND epoch = :epoch AND owner = :owner"
 
@@ -190,18 +219,49 @@ def append_in(
 
 
 def acquire_lease(
-    connection: sqlite3.Connection, key: SessionKey, owner: str, expires_at: float, at: float
+    connection: sqlite3.Connection, key: SessionKey, owner: str, expires_at: float, at: float, *, suspects: bool
 ) -> Lease | None:
-    rows = _rows(connection, _ACQUIRE, _named(key, owner=owner, expires_at=expires_at, at=at))
+    parameters = _named(key, owner=owner, expires_at=expires_at, at=at, suspects=suspects)
+    rows = _rows(connection, _ACQUIRE, parameters)
     if rows:
-        return Lease(key, owner, rows[0][0], expires_at)
+        epoch, deaths = rows[0]
+        return Lease(key, owner, epoch, expires_at, deaths)
     _require_session(connection, key)
     return None
 
 
+def claim_leases(
+    connection: sqlite3.Connection,
+    *,
+    owner: str,
+    expires_at: float,
+    at: float,
+    limit: int,
+    suspects: int,
+    agents: Sequence[str] | None,
+    avoid: Collection[SessionKey],
+) -> list[Claim]:
+    """Several statements, undone together."""
+    claims: list[Claim] = []
+    find = partial(find_claimable, connection, owner=owner, at=at, agents=agents)
+    with undone_on_error(connection):
+        for wanted, suspect in ((limit, False), (suspects, True)):
+            found = find(limit=wanted + len(avoid), suspects=suspect) if wanted > 0 else []
+            for sid, key, deaths in [one for one in found if one[1] not in avoid][:wanted]:
+                try:
+                    row = _require_session(connection, key)
+                except UnreadableRecordError:
+                    logger.exception("a session is not served")  # nor does it keep the others from being served
+                    continue
+                parameters = {"sid": sid, "deaths": deaths, "owner": owner, "expires_at": expires_at}
+                epoch: int = _rows(connection, _CLAIM, parameters)[0][0]
+                claims.append(Claim(Lease(key, owner, epoch, expires_at, deaths), row))
+    return claims
+
+
 def end_leases(connection: sqlite3.Connection) -> None:
     """Give every lease back, when a file is opened: the lock on it proves that no holder lives."""
-    connection.execute("UPDATE leases SET owner = NULL WHERE owner IS NOT NULL")
+    connection.execute(_END_LEASES)
 
 
 def renew_leases(connection: sqlite3.Connection, leases: Sequence[Lease], expires_at: float) -> list[Lease]:
@@ -230,6 +290,7 @@ class _Head:
     in_cursor: int
     out_last: int
     settled_seq: int
+    deaths: int
 
 
 def _held_head(connection: sqlite3.Connection, lease: Lease) -> _Head:
@@ -332,6 +393,8 @@ def commit_turn(connection: sqlite3.Connection, lease: Lease, commit: EncodedCom
             )
             failpoints.reach("trim.done")
         connection.execute(_SETTLE, (head.sid, commit.in_cursor, settled_seq, at))
+        if head.deaths and commit.in_cursor > head.in_cursor:
+            connection.execute("UPDATE leases SET deaths = 0 WHERE sid = ?", (head.sid,))
     return first_seq
 
 

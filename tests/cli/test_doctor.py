@@ -144,12 +144,12 @@ async def test_tables_that_are_served_are_looked_at(postgres: Any):
     assert {check: found[check].level for check in checks} == dict.fromkeys(checks, "ok")
 
 
-async def test_migrations_that_are_pending_are_a_warning(postgres: Any):
-    """This version runs on the tables of the one before it, and says how to get on."""
+async def test_migrations_that_are_pending_are_a_problem(postgres: Any):
+    """This version does not run on the tables of the one before it, and says how to get on."""
     url = postgres.create_database("doctor_old")
     await migrate(url, to=VERSION - 1)
     found = await look_at(url)
-    assert (found["store-version"].level, found["store-version"].fix) == ("warning", "chatrt migrate")
+    assert (found["store-version"].level, found["store-version"].fix) == ("problem", "chatrt migrate")
 
 
 async def test_tables_of_a_newer_chatrt_are_a_problem(postgres: Any):

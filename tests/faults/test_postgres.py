@@ -160,7 +160,7 @@ async def test_a_lost_listener_is_told_and_comes_back(url, store):
         await eventually(lambda: other.append_in(CHAT, SAID, part_id=None, at=NOW))
         while (notice := await asyncio.wait_for(heard.get(), 5)).kind == "all":
             pass
-        assert notice == Notice("in", CHAT, 1)
+        assert notice == Notice("free", CHAT, 1)
     finally:
         await other.close()
 

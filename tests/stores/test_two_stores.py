@@ -118,8 +118,21 @@ class TwoStores(RuleBasedStateMachine):
         first, second = self.both(lambda store: store.acquire_lease(key, owner=owner, ttl=10, at=self.now), same=False)
         assert isinstance(first, Lease) == isinstance(second, Lease)
         if isinstance(first, Lease):
-            assert (first.key, first.owner) == (second.key, second.owner)
+            assert (first.key, first.owner, first.deaths) == (second.key, second.owner, second.deaths)
             self.leases.append((first, second))
+
+    @rule(owner=owners, limit=st.integers(0, 2), suspects=st.integers(0, 2), avoid=st.sets(keys, max_size=1))
+    def claim(self, owner: str, limit: int, suspects: int, avoid: set[SessionKey]) -> None:
+        first, second = self.both(
+            lambda store: store.claim_leases(
+                owner=owner, ttl=10, at=self.now, limit=limit, suspects=suspects, avoid=avoid
+            ),
+            same=False,
+        )
+        claims = [sorted(claimed, key=lambda claim: claim.row.key) for claimed in (first, second)]
+        told = [[(claim.row, claim.lease.owner, claim.lease.deaths) for claim in claimed] for claimed in claims]
+        assert told[0] == told[1]
+        self.leases += [(one.lease, other.lease) for one, other in zip(*claims, strict=True)]
 
     @rule()
     def renew(self) -> None:

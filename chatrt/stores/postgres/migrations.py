@@ -13,13 +13,13 @@ from chatrt import failpoints
 from chatrt.errors import UnreadableRecordError
 from chatrt.stores.postgres.database import FAILURES, Connection, Target, connect, to_store_error
 
-VERSION = 2
+VERSION = 3
 """The schema this code makes."""
 
-OLDEST = 1
-"""The oldest schema this code works with, so that it may run before the database is migrated."""
+OLDEST = 3
+"""The oldest schema this code works with: the database is migrated first, while the workers before go on."""
 
-SERVES = {1: 1, 2: 1}
+SERVES = {1: 1, 2: 1, 3: 1}
 """For each version of the schema the oldest code, by the version it makes, that may still run on it."""
 
 _LOCK = 0x63687274  # "chrt": two processes that start at once do not both make the tables

@@ -11,8 +11,6 @@ def _call(function: str, arguments: int) -> str:
 CREATE = _call("create_session_1", 9)
 CLOSE = _call("close_session_1", 5)
 DELETE = _call("delete_session_1", 3)
-APPEND_IN = _call("append_in_1", 9)
-ACQUIRE = _call("acquire_lease_1", 5)
 RENEW = _call("renew_leases_1", 5)
 RELEASE = _call("release_lease_1", 6)
 APPEND_OUT = _call("append_out_1", 8)
@@ -22,12 +20,21 @@ TELL = _call("tell_1", 2)
 UPDATE = _call("update_session_2", 6)
 IMPORT = _call("import_session_2", 31)
 
+APPEND_IN = _call("append_in_3", 10)
+ACQUIRE = _call("acquire_lease_3", 6)
+
 _SESSION = """
 SELECT s.tenant, s.chat_id, s.agent, CASE WHEN h.closed THEN 'closed' ELSE 'open' END, s.created_at, h.updated_at,
     s.metadata, s.client_data, s.closed_reason, s.parent_id, s.root_id, s.tool_call_id
 FROM chatrt.sessions s JOIN chatrt.heads h USING (sid)
 """
 FIND = f"{_SESSION} WHERE s.tenant = $1 AND s.chat_id = $2"
+
+CLAIM = f"""
+WITH claimed AS MATERIALIZED ({_call("claim_leases_3", 9)})
+SELECT c.new_epoch, c.new_deaths, i.* FROM claimed c, LATERAL ({_SESSION} WHERE s.sid = c.claimed_sid) i
+ORDER BY c.claimed_sid
+"""  # noqa: S608 - constants of this file
 
 _LISTED = """
 WHERE s.tenant = $1 AND s.chat_id > $2 AND ($3::text IS NULL OR s.agent = $3)

@@ -7,7 +7,8 @@ database, under the lock of the session's head, in the transaction that writes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +20,16 @@ from chatrt.errors import (
     SessionNotFoundError,
     StaleEpochError,
     StoreUnavailableError,
+    UnreadableRecordError,
     UsageError,
 )
 from chatrt.ids import RandomIds
 from chatrt.stores import rows
 from chatrt.stores.base import (
     BUSY_KINDS,
+    SUSPECT_DEATHS,
     Appended,
+    Claim,
     Commit,
     Cursors,
     Lease,
@@ -54,8 +58,12 @@ from chatrt.stores.postgres.notices import Listener
 from chatrt.stores.postgres.pages import Pages
 from chatrt.stores.postgres.portable import put_session, read_session
 
+logger = logging.getLogger("chatrt.stores")
+
 PAGE = 200
 """How many sessions are listed by one query."""
+
+MANY = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +270,10 @@ class PostgresStore:
             only_if_idle,
             [record.body for record in records],
             BUSY_KINDS,
+            self._database.clock_offset,
             self._origin,
         )
-        return [_appended(key, row["outcome"], row["at_seq"]) for key, row in zip(keys, outcomes, strict=True)]
+        return [_appended(key, *row) for key, row in zip(keys, outcomes, strict=True)]
 
     async def read_in(self, key: SessionKey, *, after: int, limit: int = 100) -> list[Record]:
         found = await self._look(queries.READ_IN, key.tenant, key.chat_id, after, limit)
@@ -272,14 +281,51 @@ class PostgresStore:
 
     # --- leases: all processes judge them by the database's clock
 
-    async def acquire_lease(self, key: SessionKey, *, owner: str, ttl: float, at: float) -> Lease | None:
+    async def acquire_lease(
+        self, key: SessionKey, *, owner: str, ttl: float, at: float, suspects: bool = True
+    ) -> Lease | None:
         now = at + self._database.clock_offset
-        found = await self._write(queries.ACQUIRE, key.tenant, key.chat_id, owner, now + ttl, now)
-        epoch: int | None = found[0][0]
-        if epoch is not None:
-            return Lease(key, owner, epoch, at + ttl)
+        most_deaths = MANY if suspects else SUSPECT_DEATHS - 1
+        found = await self._write(queries.ACQUIRE, key.tenant, key.chat_id, owner, now + ttl, now, most_deaths)
+        if found:
+            epoch, deaths = found[0]
+            return Lease(key, owner, epoch, at + ttl, deaths)
         await self._get_session(key)
         return None
+
+    async def claim_leases(
+        self,
+        *,
+        owner: str,
+        ttl: float,
+        at: float,
+        limit: int = 100,
+        suspects: int = 1,
+        agents: Sequence[str] | None = None,
+        avoid: Collection[SessionKey] = (),
+    ) -> list[Claim]:
+        now = at + self._database.clock_offset
+        found = await self._write(
+            queries.CLAIM,
+            owner,
+            now + ttl,
+            now,
+            max(limit, 0),
+            max(suspects, 0),
+            SUSPECT_DEATHS,
+            None if agents is None else list(agents),
+            [key.tenant for key in avoid],
+            [key.chat_id for key in avoid],
+        )
+        claims: list[Claim] = []
+        for epoch, deaths, *session in found:
+            try:
+                row = rows.session_row(session)
+            except UnreadableRecordError:
+                logger.exception("a session is not served")  # nor does it keep the others from being served
+                continue
+            claims.append(Claim(Lease(row.key, owner, epoch, at + ttl, deaths), row))
+        return claims
 
     async def renew_leases(self, leases: Sequence[Lease], *, ttl: float, at: float) -> list[Lease]:
         if not leases:
@@ -447,10 +493,10 @@ def _first_seq(lease: Lease, seq: int | None) -> int | StaleEpochError:
     return StaleEpochError(lease.key.chat_id, lease.epoch) if seq is None else seq
 
 
-def _appended(key: SessionKey, outcome: str, seq: int) -> Appended | Exception:
+def _appended(key: SessionKey, outcome: str, seq: int, held_by: str | None) -> Appended | Exception:
     match outcome:
         case "appended" | "repeated":
-            return Appended(seq, repeated=outcome == "repeated")
+            return Appended(seq, repeated=outcome == "repeated", held_by=held_by)
         case "missing":
             return SessionNotFoundError(key.chat_id)
         case "closed":

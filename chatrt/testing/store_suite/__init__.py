@@ -18,6 +18,7 @@ writes, empty. The cases open it, may close and open the same object again, and 
 from __future__ import annotations
 
 from chatrt.testing.store_suite.attachments import AttachmentCases
+from chatrt.testing.store_suite.claims import ClaimCases, DeathCases
 from chatrt.testing.store_suite.commits import CommitCases
 from chatrt.testing.store_suite.expiry import ExpiryCases
 from chatrt.testing.store_suite.families import FamilyCases
@@ -42,6 +43,8 @@ class StoreSuite(
     InboxCases,
     LeaseCases,
     UnservedCases,
+    ClaimCases,
+    DeathCases,
     OutboxCases,
     CommitCases,
     HistoryCases,

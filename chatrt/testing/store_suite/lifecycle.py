@@ -29,6 +29,7 @@ _CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "append_in": lambda store: store.append_in(CHAT, SAID, part_id=None, at=NOW),
     "read_in": lambda store: store.read_in(CHAT, after=0),
     "acquire_lease": lambda store: store.acquire_lease(CHAT, owner="worker-1", ttl=10, at=NOW),
+    "claim_leases": lambda store: store.claim_leases(owner="worker-1", ttl=10, at=NOW),
     "renew_leases": lambda store: store.renew_leases([_LEASE], ttl=10, at=NOW),
     "release_lease": lambda store: store.release_lease(_LEASE, in_cursor=0),
     "find_unserved": lambda store: store.find_unserved(at=NOW),
