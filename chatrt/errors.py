@@ -51,6 +51,7 @@
     |   +-- ScriptExhaustedError    script-exhausted      500  a scripted model was asked once too often
     |   +-- ModelCallForbiddenError model-call-forbidden  500  a test was about to call a real model
     +-- TurnInterruptedError        turn-interrupted      503  the run that served a turn died
+    +-- InputQuarantinedError       input-quarantined     500  workers died over an input, one after another
     +-- UIMessageStreamError        message-stream        500  chunks that contradict each other
     +-- MessageConversionError      message-conversion    500
     +-- UnstorableLocalError        unstorable-local      500  the durable value of a local is not JSON
@@ -561,6 +562,17 @@ class TurnInterruptedError(ChatrtError):
 
     def __init__(self) -> None:
         super().__init__("the run that served this turn died")
+
+
+class InputQuarantinedError(ChatrtError):
+    """An input over which workers died, one after another: it was settled without being served once more."""
+
+    code = "input-quarantined"
+
+    def __init__(self, chat_id: str, in_seq: int, deaths: int) -> None:
+        super().__init__(f"input {in_seq} of chat {chat_id!r} was given up: {deaths} workers have died over it")
+        self.in_seq = in_seq
+        self.deaths = deaths
 
 
 class UIMessageStreamError(ChatrtError):

@@ -73,10 +73,15 @@ TURN_SECONDS = Instrument(
 TOOL_CALLS = Instrument("chatrt_tool_calls", "counter", "Tool calls that have an outcome.", ("agent", "outcome"))
 TOKENS = Instrument("chatrt_tokens", "counter", "Tokens that models counted.", ("agent", "kind"))
 TAKEOVERS = Instrument("chatrt_takeovers", "counter", "Turns that a dead run left and a run of this process took up.")
-LOST_LEASES = Instrument("chatrt_lost_leases", "counter", "Runs that ended because another process serves the session.")
+LOST_LEASES = Instrument(
+    "chatrt_lost_leases", "counter", "Runs that ended because another process serves the session, or may."
+)
 COMMIT_SECONDS = Instrument("chatrt_commit_seconds", "histogram", "Storing the end of a turn.", (), FAST)
 APPEND_SECONDS = Instrument("chatrt_append_seconds", "histogram", "Storing a group of chunks.", (), FAST)
 INPUT_SECONDS = Instrument("chatrt_input_seconds", "histogram", "Storing an input, up to its ack.", (), FAST)
+QUARANTINED = Instrument(
+    "chatrt_quarantined_inputs", "counter", "Inputs that were given up because workers died over them.", ("agent",)
+)
 STORE_ERRORS = Instrument("chatrt_store_errors", "counter", "Calls of the store that failed.", ("code",))
 STREAMS_CUT = Instrument(
     "chatrt_streams_cut", "counter", "SSE responses that did not come to their own end.", ("reason",)
@@ -100,6 +105,7 @@ CATALOGUE: tuple[Instrument, ...] = (
     TOKENS,
     TAKEOVERS,
     LOST_LEASES,
+    QUARANTINED,
     COMMIT_SECONDS,
     APPEND_SECONDS,
     INPUT_SECONDS,

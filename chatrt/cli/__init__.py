@@ -24,6 +24,8 @@ environment (flags win):
   CHATRT_HOST, CHATRT_PORT    where to listen; 127.0.0.1 and 8000 by default
   CHATRT_STORE                URL of the store; sqlite:///chatrt.db by default
   CHATRT_SECRET_KEY           what servers authenticate with; needed to listen beyond this machine
+  CHATRT_ROLE                 all, web or worker, where several processes share a store; all by default
+  CHATRT_MAX_RUNS             how many chats a process serves at once at most; any number by default
   CHATRT_LEASE_TTL            seconds after which another process takes over from one that is silent; 10 by default
 
 exit codes:
@@ -101,7 +103,16 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     serve.add_argument("--playground", action="store_true", help="serve the chat page at / (for agents, not for apps)")
     serve.add_argument(
-        "--grace", type=float, default=5.0, metavar="SECONDS", help="what running turns get to end after SIGTERM (5)"
+        "--grace", type=float, default=20.0, metavar="SECONDS", help="what running turns get to end after SIGTERM (20)"
+    )
+    serve.add_argument(
+        "--role",
+        choices=("all", "web", "worker"),
+        help="what this process does, where processes share a store: web takes inputs and is read from, worker answers "
+        "(CHATRT_ROLE, else all)",
+    )
+    serve.add_argument(
+        "--max-runs", type=int, metavar="N", help="how many chats are served at once at most (CHATRT_MAX_RUNS)"
     )
 
 

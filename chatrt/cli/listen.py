@@ -30,9 +30,14 @@ def read_options(options: argparse.Namespace) -> Listening:
     Raises:
         UsageError: If the port is none.
     """
-    for flag, name in ((options.store, "CHATRT_STORE"), (options.secret_key, "CHATRT_SECRET_KEY")):
+    for flag, name in (
+        (options.store, "CHATRT_STORE"),
+        (options.secret_key, "CHATRT_SECRET_KEY"),
+        (getattr(options, "role", None), "CHATRT_ROLE"),
+        (getattr(options, "max_runs", None), "CHATRT_MAX_RUNS"),
+    ):
         if flag is not None:
-            os.environ[name] = flag
+            os.environ[name] = str(flag)
     logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s:     %(name)s: %(message)s")
     for noisy in ("httpx", "httpcore", "sse_starlette", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import signal
 import socket
+import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -22,8 +24,14 @@ from chatrt.errors import UsageError
 from chatrt.runtime import Retention
 from chatrt.server.metrics import metrics_route
 
-CONNECTIONS_GRACE = 3
+CONNECTIONS_GRACE = 2
 """Seconds that responses get to end once running turns have had their time."""
+
+LAST_SECONDS = 1.0
+"""How long application code that does not heed its end may keep a process whose store is closed."""
+
+HURRY_SECONDS = 1.0
+"""How long the end may take after a second signal."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,14 +55,22 @@ def run(options: argparse.Namespace) -> int:
         server_header=False,
         timeout_graceful_shutdown=CONNECTIONS_GRACE,
     )
-    # uvicorn raises a signal again after its own end, to whatever handled it before. Ending was what it asked for.
+    # uvicorn raises a signal again after its own end, to whatever handled it before: ending was what it asked for. One
+    # that comes before uvicorn listens to signals is remembered.
+    early = _EarlySignal()
     for sig in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sig, _ignore)
+        signal.signal(sig, early)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         try:
-            return runner.run(_serve(app, config, options.grace, metrics_port))
+            code = runner.run(_serve(GracefulServer(config, app, options.grace, early), app, config, metrics_port))
         except SystemExit:
-            return 1  # uvicorn leaves this way when the port is taken, and has said so
+            code = 1  # uvicorn leaves this way when the port is taken, and has said so
+        # Everything is stored and closed. What does not end when it is cancelled does not keep the process.
+        last = threading.Timer(LAST_SECONDS, os._exit, (code,))
+        last.daemon = True
+        last.start()
+    last.cancel()
+    return code
 
 
 def _read_retention(options: argparse.Namespace) -> Retention | None:
@@ -67,8 +83,7 @@ def _read_retention(options: argparse.Namespace) -> Retention | None:
     )
 
 
-async def _serve(app: Any, config: uvicorn.Config, grace: float, metrics_port: int | None) -> int:
-    server = GracefulServer(config, app, grace)
+async def _serve(server: GracefulServer, app: Any, config: uvicorn.Config, metrics_port: int | None) -> int:
     sessions = getattr(getattr(app, "state", None), "sessions", None)
     if sessions is not None:
         # Opened here first: a locked or broken store is then one sentence instead of a failed lifespan.
@@ -113,28 +128,53 @@ class _SilentServer(uvicorn.Server):
         yield
 
 
-def _ignore(_signal: int, _frame: FrameType | None) -> None:
-    """The signal did its work."""
+class _EarlySignal:
+    """Remembers a signal that came before anybody could act on it."""
+
+    came = False
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        self.came = True
 
 
 class GracefulServer(uvicorn.Server):
     """A server that lets running turns end before it goes.
 
-    Open streams end at a record boundary, no new work is taken, turns get `grace` seconds, and what is still running
-    then is taken up by the next start.
+    Open streams end at a record boundary, no new work is taken, chats that wait are left to other processes at once.
+    Turns get `grace` seconds; what is still running then is cancelled and taken up by others, or by the next start. A
+    second signal cuts that short. While turns end, requests that come in are answered, new work with 503.
     """
 
-    def __init__(self, config: uvicorn.Config, app: Any, grace: float) -> None:
+    def __init__(self, config: uvicorn.Config, app: Any, grace: float, early: _EarlySignal) -> None:
         super().__init__(config)
         self._state = getattr(app, "state", None)
         self._grace = grace
+        self._early = early
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, unless a signal has come already."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        self.should_exit = self.should_exit or self._early.came
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End in good order; asked a second time, now."""
+        if self.should_exit and self._loop is not None:
+            self.force_exit = True
+            self._loop.call_soon_threadsafe(self._hurry)
+        super().handle_exit(sig, frame)
+
+    def _hurry(self) -> None:
+        sessions = getattr(self._state, "sessions", None)
+        if sessions is not None:
+            sessions.hurry()
+        # Application code may not end when it is told to. All that was acknowledged is stored.
+        asyncio.get_running_loop().call_later(HURRY_SECONDS, os._exit, 0)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then shut down as always."""
-        drain = getattr(self._state, "drain", None)
-        if drain is not None:
-            drain()
-        sessions = getattr(self._state, "sessions", None)
-        if sessions is not None:
-            await sessions.aclose(grace=self._grace)
+        aclose = getattr(self._state, "aclose", None)
+        if aclose is not None and hasattr(self._state, "sessions"):
+            await aclose(grace=self._grace)
         await super().shutdown(sockets)

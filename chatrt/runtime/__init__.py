@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chatrt.runtime.inbox import Inbox
-from chatrt.runtime.manager import SessionManager
+from chatrt.runtime.manager import Role, SessionManager
 from chatrt.runtime.outbox import Outbox, Pulse
 from chatrt.runtime.retention import Retention
 from chatrt.runtime.session import UNANSWERED, Position, RunningTurn, Session, SessionState
@@ -16,6 +16,7 @@ __all__ = [
     "Position",
     "Pulse",
     "Retention",
+    "Role",
     "RunningTurn",
     "Session",
     "SessionManager",

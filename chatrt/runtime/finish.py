@@ -17,7 +17,7 @@ from typing import Any
 from chatrt import failpoints
 from chatrt.agent import ChatAgent
 from chatrt.codec import dumps
-from chatrt.errors import ChatrtError, PublicError, TurnInterruptedError
+from chatrt.errors import ChatrtError, InputQuarantinedError, PublicError, TurnInterruptedError
 from chatrt.events import BeforeTurnCompleteEvent, TurnCompleteEvent, TurnStatus
 from chatrt.runtime.calling import call
 from chatrt.runtime.context import RunContext
@@ -81,6 +81,8 @@ async def finish(work: Work, outcome: Outcome, *, will_retry: bool = False) -> U
         count_work(context.writer.metrics, work, _status(outcome), message)
     if isinstance(work, TurnWork) and not will_retry:
         context.turns += 1
+        if isinstance(outcome, Failed) and isinstance(outcome.error, InputQuarantinedError):
+            _parse_client_data_late(work)
         await tell_turn_complete(work, outcome, message, raw, last_seq)
     return message
 
@@ -90,7 +92,7 @@ def public_failure(agent: ChatAgent, error: BaseException, error_id: str) -> Pub
     code = error.code if isinstance(error, ChatrtError) else ChatrtError.code
     if isinstance(error, PublicError):
         return PublicFailure(code, error.message, error_id)
-    if agent.hooks.on_error is not None:
+    if agent.hooks.on_error is not None and not isinstance(error, InputQuarantinedError):
         try:
             return PublicFailure(code, agent.hooks.on_error(error), error_id)
         except Exception:
@@ -139,6 +141,14 @@ async def tell_turn_complete(
         await context.take_back()
     if context.history.changes() or context.has_new_state:
         await context.commit([])
+
+
+def _parse_client_data_late(work: Work) -> None:
+    """Read for the last hook what was not read before the commit, because that calls the application."""
+    try:
+        work.parse_client_data()
+    except Exception:
+        logger.exception("the client data of input %d of chat %s", work.in_seq, work.context.chat_id)
 
 
 def _opened(work: Work) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from chatrt.metrics import ACTIVE_RUNS, LIVE_READERS, READER_LAG, UNSERVED, WAITING_INPUTS, Metrics
@@ -19,25 +19,15 @@ class Waiting(Protocol):
         ...
 
 
-class Unserved:
-    """How many sessions of the store had work that nobody did, at the last look."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def found(self, count: int) -> None:
-        """Take it down."""
-        self.count = count
-
-
 def watch_runs(
-    metrics: Metrics, runs: Mapping[SessionKey, Waiting], live: Mapping[SessionKey, LiveSession]
-) -> Unserved:
+    metrics: Metrics,
+    runs: Mapping[SessionKey, Waiting],
+    live: Mapping[SessionKey, LiveSession],
+    unserved: Callable[[], int],
+) -> None:
     """Let metrics look at these; nothing is counted until somebody does."""
-    unserved = Unserved()
     metrics.watch(ACTIVE_RUNS, lambda: len(runs))
     metrics.watch(WAITING_INPUTS, lambda: sum(run.waiting for run in list(runs.values())))
     metrics.watch(LIVE_READERS, lambda: sum(one.outbox.readers for one in list(live.values())))
     metrics.watch(READER_LAG, lambda: max((one.outbox.lag for one in list(live.values())), default=0))
-    metrics.watch(UNSERVED, lambda: unserved.count)
-    return unserved
+    metrics.watch(UNSERVED, unserved)

@@ -35,7 +35,7 @@ class Inbox:
         store: Where it is.
         clock: For timestamps.
         ids: For messages without one.
-        on_append: Called after each append.
+        on_append: Called after each append, with what became of it.
         rejects: Refuse user messages and regenerates with `SessionBusyError` while inputs are unsettled.
         file_urls: Which URLs file parts may have.
         attachments: The files of sessions; without them file parts may name any.
@@ -48,7 +48,7 @@ class Inbox:
         store: Store,
         clock: Clock,
         ids: Ids,
-        on_append: Callable[[], None],
+        on_append: Callable[[Appended], None],
         *,
         rejects: bool = False,
         file_urls: FileURLs = LET_IN,
@@ -289,7 +289,7 @@ class Inbox:
             self._metrics.add(STORE_ERRORS, 1, error.code)
             raise
         failpoints.reach("in.post_commit_pre_ack")
-        self._on_append()
+        self._on_append(appended)
         return appended
 
     def _accept_data(self, chunk: Any, path: str) -> UIMessageChunk:

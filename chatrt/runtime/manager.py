@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Literal, Self, cast, get_args
 from weakref import WeakValueDictionary
 
 from chatrt import failpoints
@@ -23,17 +23,18 @@ from chatrt.errors import (
     UsageError,
 )
 from chatrt.ids import Ids, RandomIds
-from chatrt.metrics import LOST_LEASES, STORE_ERRORS, Metrics
+from chatrt.metrics import Metrics
 from chatrt.runtime.asks import MAX_DEPTH
 from chatrt.runtime.attachments import SessionAttachments
 from chatrt.runtime.catalogue import Catalogue, check_chat_id
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.gauges import watch_runs
+from chatrt.runtime.leases import Leases
 from chatrt.runtime.retention import Keeper, Retention, is_family_idle
-from chatrt.runtime.run import Run
 from chatrt.runtime.session import LiveSession, Session
+from chatrt.runtime.worker import Worker
 from chatrt.stores import (
-    Lease,
+    Appended,
     Notice,
     Parent,
     SessionKey,
@@ -46,8 +47,24 @@ from chatrt.stores import (
 
 logger = logging.getLogger("chatrt.runtime")
 
-SWEEPS_PER_TTL = 3
-RELEASE_ANYWAY = 2**62
+Role = Literal["all", "web", "worker"]
+"""What a process does; see `SessionManager`."""
+
+
+def check_role(role: str, store: Store) -> Role:
+    """Return a role that goes with a store.
+
+    Raises:
+        UsageError: If it is none, or needs other processes where there cannot be any.
+    """
+    if role not in get_args(Role):
+        raise UsageError(f"a role is one of {', '.join(get_args(Role))}, not {role!r}")
+    if role != "all" and not store.is_shared:
+        raise UsageError(
+            f"role {role!r} needs a store that several processes share, such as PostgreSQL: one process alone can open "
+            f"a {type(store).__name__}, and has to do everything"
+        )
+    return cast("Role", role)
 
 
 class SessionManager(Catalogue):
@@ -62,9 +79,13 @@ class SessionManager(Catalogue):
         retention: How long sessions are kept; for ever by default.
         max_depth: How many turns may wait for one another: an agent for its sub-agent, that for its own, and so on.
         attachments: How the files of chats are treated.
+        role: What this process does: `web` takes inputs and lets their answers be read, and serves no session itself;
+            `worker` serves sessions; `all` does both. The store of `web` and `worker` is one that processes share.
+        max_runs: How many sessions are served here at once at most; what is more waits for other processes, or until
+            one is through. None for any number.
 
     Raises:
-        UsageError: If two agents have the same id, or there is none.
+        UsageError: If two agents have the same id, or there is none, or the store and the role do not go together.
     """
 
     def __init__(
@@ -78,12 +99,15 @@ class SessionManager(Catalogue):
         max_depth: int = MAX_DEPTH,
         retention: Retention | None = None,
         attachments: Attachments | None = None,
+        role: Role = "all",
+        max_runs: int | None = None,
     ) -> None:
         listed = [agents] if isinstance(agents, ChatAgent) else list(agents)
         self._agents = {agent.id: agent for agent in listed}
         if not listed or len(self._agents) != len(listed):
             raise UsageError("agents are needed, each with an id of its own")
         self.store = open_store(store) if isinstance(store, str) else store
+        self.role: Role = check_role(role, self.store)
         self.clock = clock or SystemClock()
         self.ids = ids or RandomIds()
         self.max_depth = max_depth
@@ -91,21 +115,36 @@ class SessionManager(Catalogue):
         self.attachments = SessionAttachments(attachments or Attachments(), files, self.clock, self.ids)
         self.metrics = Metrics()
         self._flusher = Flusher(self.store, self.clock, self.metrics)
-        self._lease_ttl = lease_ttl
-        self._owner = RandomIds().new("worker")
         self._live: WeakValueDictionary[SessionKey, LiveSession] = WeakValueDictionary()
-        self._runs: dict[SessionKey, Run] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._sweeper: asyncio.Task[None] | None = None
+        self._worker = self._make_worker(lease_ttl, max_runs)
+        self._runs = self._worker.runs
+        self._started = False
         self._starting: asyncio.Lock | None = None
-        self._draining = False
+        self._is_looking_at_everything = False
         self._unsubscribe: Callable[[], None] = lambda: None
         self._looks: set[asyncio.Task[None]] = set()
         self._keeping: asyncio.Task[None] | None = None
         self._keeper = (
             None if retention is None else Keeper(retention, self.store, self.clock, self.metrics, self._expire_session)
         )
-        self._unserved = watch_runs(self.metrics, self._runs, self._live)
+        watch_runs(self.metrics, self._runs, self._live, lambda: self._worker.unserved)
+
+    def _make_worker(self, lease_ttl: float, max_runs: int | None) -> Worker:
+        if max_runs is not None and max_runs < 1:
+            raise UsageError(f"max_runs is at least 1, not {max_runs}")
+        owner = RandomIds().new("worker")
+        return Worker(
+            self.store,
+            Leases(self.store, self.clock, self.metrics, owner=owner, ttl=lease_ttl),
+            self._flusher,
+            self.ids,
+            self,
+            agents=list(self._agents),
+            find_live=self._find_live,
+            on_closed=self._close_children,
+            max_runs=max_runs,
+            serves=self.role != "web",
+        )
 
     @property
     def agents(self) -> Mapping[str, ChatAgent]:
@@ -119,52 +158,57 @@ class SessionManager(Catalogue):
 
     @property
     def draining(self) -> bool:
-        """Whether `aclose` was called."""
-        return self._draining
+        """Whether `drain` or `aclose` was called."""
+        return self._worker.draining
 
     # --- life
 
     async def start(self) -> None:
         """Open the store and take up the sessions that were left with unsettled inputs; a second call does nothing."""
-        if self._sweeper is not None and not self._draining:
+        if self._started:
             return
         self._starting = self._starting or asyncio.Lock()
         async with self._starting:
-            if self._sweeper is not None:
+            if self._started:
                 return
-            if self._draining:
+            if self._worker.draining:
                 raise StoreUnavailableError("the session manager is closed")
             failpoints.read_environment()
             await self.store.open()
             self._unsubscribe = self.store.subscribe(self._on_notice)
-            await self._take_up_unserved()
-            self._sweeper = asyncio.create_task(self._sweep())
+            await self._worker.start()
+            self._started = True
             if self._keeper is not None:
                 self._keeping = asyncio.create_task(self._keeper.run())
+
+    def drain(self) -> None:
+        """Serve nothing new: no session is taken up any more, and those that wait for inputs are left to others.
+
+        Turns that run go on, and appends are taken, for whoever serves them later. `aclose` comes next.
+        """
+        self._worker.drain()
+
+    def hurry(self) -> None:
+        """Let an `aclose` that waits for running turns cancel them now."""
+        self._worker.hurry()
 
     async def aclose(self, *, grace: float = 20.0) -> None:
         """Let running turns end for up to `grace` seconds, cancel what is left, close the store.
 
-        A cancelled turn is not lost: the next run closes it with what was said (see `chatrt.runtime.recovery`).
+        A cancelled turn is not lost: another process takes it up at once, or the next one that starts, and closes it
+        with what was said (see `chatrt.runtime.recovery`).
         """
-        self._draining = True
-        if self._sweeper is None:
+        self._worker.drain()
+        if not self._started:
             return
-        self._unsubscribe()
-        self._sweeper.cancel()
-        await asyncio.wait({self._sweeper})
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait({self._keeping})
-        for run in self._runs.values():
-            run.drain()
-        failpoints.reach("shutdown.drain")
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=grace)
-        for task in self._tasks:
+        await self._worker.aclose(grace)
+        self._unsubscribe()
+        self._unsubscribe = lambda: None
+        for task in self._looks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks))
         await self._flusher.aclose()
         for live in self._live.values():
             live.outbox.end()
@@ -315,101 +359,39 @@ class SessionManager(Catalogue):
         return True
 
     def _handle(self, row: SessionRow) -> Session:
+        return Session(self._find_live(row), self.clock, self.ids, self._wake)
+
+    def _find_live(self, row: SessionRow) -> LiveSession:
         live = self._live.get(row.key)
         if live is None:
             if row.agent not in self._agents:
                 raise AgentNotFoundError(row.agent)
-            live = self._make_live(row)
-        return Session(live, self.clock, self.ids, self._wake)
-
-    def _make_live(self, row: SessionRow) -> LiveSession:
-        live = self._live[row.key] = LiveSession(
-            row, self._agents[row.agent], self.store, self.attachments, self.metrics
-        )
+            live = LiveSession(row, self._agents[row.agent], self.store, self.attachments, self.metrics)
+            self._live[row.key] = live
         return live
 
-    # --- runs
-
-    def _wake(self, live: LiveSession) -> None:
-        """See to it that somebody reads what was just appended."""
+    def _wake(self, live: LiveSession, appended: Appended | None = None) -> None:
         live = self._live.setdefault(live.row.key, live)  # a handle from before a delete has another one
-        live.arrived.set()
-        if live.run_task is None and not self._draining:
-            live.run_task = asyncio.create_task(self._serve(live))
-            self._tasks.add(live.run_task)
-            live.run_task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, live: LiveSession) -> None:
-        try:
-            while live.arrived.is_set() and not self._draining:
-                lease = await self.store.acquire_lease(
-                    live.row.key, owner=self._owner, ttl=self._lease_ttl, at=self.clock.now()
-                )
-                if lease is None:
-                    live.arrived.clear()  # whoever holds it is told by the store
-                    return
-                failpoints.reach("lease.acquired")
-                await self._run(live, lease)
-                if live.arrived.is_set():
-                    continue  # the next run answers what this one has left
-                # Another process may have closed it, so the store is asked.
-                row = await self.store.find_session(live.row.key)
-                if row is not None and row.status == "closed":
-                    await self._close_children(row)
-        except StoreError as error:
-            self.metrics.add(STORE_ERRORS, 1, error.code)
-            logger.exception("the run of chat %s ended; it is taken up again later", live.row.key.chat_id)
-        except SessionNotFoundError:
-            logger.info("chat %s was deleted", live.row.key.chat_id)
-        except Exception:
-            logger.exception("the run of chat %s broke; it is taken up again later", live.row.key.chat_id)
-        finally:
-            live.run_task = None
-
-    async def _run(self, live: LiveSession, lease: Lease) -> None:
-        run = Run(live, lease, self._flusher, self.ids, self)
-        self._runs[live.row.key] = run
-        if self._draining:
-            run.drain()
-        try:
-            await run.serve()
-        except BaseException:
-            await asyncio.shield(self._give_back(lease))
-            raise
-        else:
-            if self._draining:
-                await self._give_back(lease)
-        finally:
-            del self._runs[live.row.key]
-            live.outbox.leave()
-            if live.row.status == "closed" and not live.arrived.is_set():
-                live.outbox.end()
-
-    async def _give_back(self, lease: Lease) -> None:
-        try:
-            await self.store.release_lease(lease, in_cursor=RELEASE_ANYWAY)
-        except (StoreError, SessionNotFoundError) as error:
-            logger.info("a lease was not given back: %s", error)
+        self._worker.wake(live, appended)
 
     # --- other processes
 
     def _on_notice(self, notice: Notice) -> None:
         """Look at what another process has written."""
-        if self._draining:
-            return
         live = None if notice.key is None else self._live.get(notice.key)
         match notice.kind:
             case "out" if live is not None:
                 live.outbox.follow(notice.seq)
                 if live.row.status == "closed":
                     self._look(self._refresh(live))  # this may have been the last that it answers
-            case "in" if live is not None and live.run_task is not None:
+            case "in" | "free" if live is not None and live.run_task is not None:
                 live.arrived.set()
-            case "in" | "free":
-                self._look(self._take_up_unserved())
+            case "free":
+                self._worker.look(soon=True)
             case "session" if live is not None:
                 self._look(self._refresh(live))
-            case "all":
+            case "all" if not self._is_looking_at_everything:
+                self._is_looking_at_everything = True
                 self._look(self._look_at_everything())
             case _:
                 pass
@@ -443,47 +425,13 @@ class SessionManager(Catalogue):
                 live.outbox.end()
 
     async def _look_at_everything(self) -> None:
-        for live in list(self._live.values()):
-            live.outbox.look_again()
-            if live.run_task is not None:
-                live.arrived.set()
-            else:
-                await self._refresh(live)
-        await self._take_up_unserved()
-
-    # --- leases
-
-    async def _sweep(self) -> None:
-        """Renew the leases and take up what nobody serves, a few times in every lease's life."""
-        while True:
-            await self.clock.sleep(self._lease_ttl / SWEEPS_PER_TTL)
-            try:
-                await self._renew()
-                await self._take_up_unserved()
-                self._unserved.found(await self.store.count_unserved(at=self.clock.now()))
-            except StoreError as error:
-                self.metrics.add(STORE_ERRORS, 1, error.code)
-                logger.warning("the store is unavailable: %s", error)
-            except Exception:
-                logger.exception("a round over the leases failed; the next one comes")
-
-    async def _renew(self) -> None:
-        if not self._runs:
-            return
-        leases = [run.lease for run in self._runs.values()]
-        with failpoints.writing("lease.pre_renew"):
-            lost = await self.store.renew_leases(leases, ttl=self._lease_ttl, at=self.clock.now())
-        for lease in lost:
-            run = self._runs.get(lease.key)
-            if run is not None and run.lease.epoch == lease.epoch:
-                failpoints.reach("lease.lost")
-                run.lose_lease()
-                self.metrics.add(LOST_LEASES)
-
-    async def _take_up_unserved(self) -> None:
-        keys = await self.store.find_unserved(at=self.clock.now(), agents=list(self._agents))
-        for key in keys:
-            row = await self.store.find_session(key)
-            if row is None or row.agent not in self._agents:
-                continue
-            self._wake(self._live.get(key) or self._make_live(row))
+        self._worker.look(soon=True)
+        try:
+            for live in list(self._live.values()):
+                live.outbox.look_again()
+                if live.run_task is not None:
+                    live.arrived.set()
+                else:
+                    await self._refresh(live)
+        finally:
+            self._is_looking_at_everything = False

@@ -125,7 +125,7 @@ async def take_up_unfinished_turn(work: TurnWork, turn: UnfinishedTurn) -> Recov
     """
     context = work.context
     settled, before = context.history.all(), context.history.checkpoint()
-    _take_injected(work, turn.injected_ids)
+    take_injected(work, turn.injected_ids)
     await work.resume(turn.message_id, turn.base, turn.chunks, announced=turn.is_announced)
     if context.agent.hooks.on_recovery_boot is None or context.agent.hooks.hydrate_messages is not None:
         return None
@@ -164,7 +164,8 @@ async def close_unfinished_turn(work: TurnWork, record: Record, plan: RecoveryPl
             logger.exception("before_turns failed in chat %s", context.chat_id)
 
 
-def _take_injected(work: TurnWork, ids: list[str]) -> None:
+def take_injected(work: TurnWork, ids: list[str]) -> None:
+    """Take the messages that were put into a dead turn from the front of what waits: they are settled with it."""
     arrivals = work.context.arrivals
     batch: list[Record] = []
     # One for each, in their order: what waits behind them may have the same id, and is yet to be answered.

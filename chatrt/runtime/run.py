@@ -27,7 +27,10 @@ from chatrt.runtime.boot import Signals, boot
 from chatrt.runtime.finish import finish, settle
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.kinds import work_for
+from chatrt.runtime.leases import RELEASE_ANYWAY
+from chatrt.runtime.outbox import OutboxWriter
 from chatrt.runtime.preload import PreloadWork
+from chatrt.runtime.quarantine import QUARANTINE_DEATHS, quarantine, quarantined_work
 from chatrt.runtime.recovery import UnfinishedTurn, close_unfinished_turn, take_up_unfinished_turn
 from chatrt.runtime.response import enter_answer
 from chatrt.runtime.resumed import ResumedWork
@@ -54,11 +57,31 @@ class Run:
         flusher: Stores what the run writes.
         ids: For messages, nodes and errors.
         sessions: The session manager, for application code that looks for other sessions.
+        leaves_to_others: Whether other processes may go on when an upgrade was asked for.
+
+    Attributes:
+        handed_on: Whether something waits that was left to processes of newer code.
+        has_settled: Whether it has settled anything yet.
     """
 
-    def __init__(self, live: LiveSession, lease: Lease, flusher: Flusher, ids: Ids, sessions: Any) -> None:
+    def __init__(
+        self,
+        live: LiveSession,
+        lease: Lease,
+        flusher: Flusher,
+        ids: Ids,
+        sessions: Any,
+        *,
+        leaves_to_others: bool = False,
+    ) -> None:
+        self.handed_on = False
+        self._leaves_to_others = leaves_to_others
+        self._idling: asyncio.Task[None] | None = None
+        self._began_at: int | None = None
+        self._writer: OutboxWriter | None = None
         self._sessions = sessions
         self.lease = lease
+        self._is_deadly = lease.deaths >= QUARANTINE_DEATHS
         self._flusher = flusher
         self._live = live
         self._ids = ids
@@ -128,9 +151,24 @@ class Run:
         self._draining = True
         self._arrived.set()
 
+    @property
+    def has_settled(self) -> bool:
+        return self._began_at is not None and self._context.in_cursor > self._began_at
+
+    def leave_if_idle(self) -> bool:
+        """Leave memory now, as after the idle time; False if there is something to do."""
+        if self._idling is None or self._arrivals.arrived.is_set():
+            return False
+        self._idling.cancel()
+        return True
+
     def lose_lease(self) -> None:
         """Another worker serves the session now: end here, writing nothing."""
-        self._give_up(StaleEpochError(self.lease.key.chat_id, self.lease.epoch))
+        self.give_up(StaleEpochError(self.lease.key.chat_id, self.lease.epoch))
+
+    def give_up(self, error: StoreError) -> None:
+        """End here, writing nothing: the store refuses, is gone, or may have given the session to somebody else."""
+        self._give_up(error)
 
     # --- boot
 
@@ -143,9 +181,15 @@ class Run:
         )
         booted = await boot(self._live, self.lease, self._flusher, self._ids, sessions=self._sessions, signals=signals)
         self._context, self._lifecycle, self._arrivals = booted.context, booted.lifecycle, booted.context.arrivals
+        self._began_at, self._writer = booted.context.in_cursor, booted.context.writer
         return booted.unfinished
 
     async def _recover(self, unfinished: UnfinishedTurn | None) -> None:
+        if self._is_deadly and unfinished is not None:
+            record = self._arrivals.take_unfinished(unfinished.in_seq)
+            if record is not None:
+                await self._quarantine(record, unfinished)
+            return
         if unfinished is None or not unfinished.is_kept:
             self._left = unfinished
             return
@@ -179,6 +223,22 @@ class Run:
         self._live.nothing_at_hand()
         enter_turn(None)
 
+    async def _quarantine(self, record: Record, left: UnfinishedTurn | None) -> None:
+        """Settle the input over which worker after worker has died; nothing of the application is called before."""
+        self._is_deadly = False
+        self._live.taken_up = record
+        work = quarantined_work(self._context, record, left)
+        self._lifecycle.begin(work)
+        self._arrivals.begin(record, work)
+        self._arrivals.past_stopping()
+        try:
+            await quarantine(work, left, self.lease.deaths)
+        finally:
+            self._arrivals.end()
+            self._live.nothing_at_hand()
+            enter_turn(None)
+        self._lifecycle.served(work)
+
     # --- next
 
     async def _next(self) -> Record | None:
@@ -200,10 +260,11 @@ class Run:
         closed = self._live.row.status == "closed"
         arrival = asyncio.create_task(self._arrivals.arrived.wait())
         idle = self._context.background.idle(0.0 if closed else self._lifecycle.idle_timeout)
-        timer = asyncio.create_task(idle)
+        timer = self._idling = asyncio.create_task(idle)
         try:
             await asyncio.wait({arrival, timer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._idling = None
             arrival.cancel()
             timer.cancel()
         return self._arrivals.arrived.is_set()
@@ -224,6 +285,9 @@ class Run:
             return True
         if self._arrivals.is_withdrawn(record):
             await settle(self._context, {"inSeq": record.seq, "trigger": record.kind, "status": "withdrawn"})
+            return True
+        if self._is_deadly:
+            await self._quarantine(record, None)
             return True
         work = work_for(self._context, record, self._left_of(record), anew=record.seq == self._closed)
         self._lifecycle.begin(work)
@@ -326,7 +390,11 @@ class Run:
         self._context.background.end()
         await self._settle_strays()
         settled = self._arrivals.settled_up_to
-        if self._arrivals.queue or not await self._release(settled):
+        if self._arrivals.queue and self._leaves_to_others and self._context.control.upgrading:
+            await self._close_loop()
+            await self._live.store.release_lease(self.lease, in_cursor=RELEASE_ANYWAY)
+            self.handed_on = True
+        elif self._arrivals.queue or not await self._release(settled):
             self._live.arrived.set()
 
     async def _leave(self) -> bool:
@@ -342,9 +410,12 @@ class Run:
             await self._context.commit([])
         return await self._release(settled)
 
-    async def _release(self, settled: int) -> bool:
+    async def _close_loop(self) -> None:
         if self._context.loop is not None:
             await self._context.loop.aclose()
+
+    async def _release(self, settled: int) -> bool:
+        await self._close_loop()
         with failpoints.writing("lease.pre_release"):
             left = await self._live.store.release_lease(self.lease, in_cursor=settled)
         if not left or self._arrivals.is_reading or self._arrivals.read_cursor > settled:
@@ -362,5 +433,7 @@ class Run:
         """The store refuses or is gone: nothing more can be done here."""
         if self.failure is None and self._task is not None:
             self.failure = error if isinstance(error, StoreError) else StoreError(str(error))
+            if self._writer is not None:
+                self._writer.abandon()  # what its code still says while it ends is not stored
             self.drain()  # in case application code swallows the cancellation
             self._task.cancel()

@@ -19,9 +19,10 @@ from chatrt.pending_messages import PendingMessage
 from chatrt.runtime.attachments import SessionAttachments
 from chatrt.runtime.in_progress import TurnInProgress, find_turn_in_progress
 from chatrt.runtime.inbox import Inbox
+from chatrt.runtime.leases import Taken
 from chatrt.runtime.outbox import Outbox
 from chatrt.runtime.prompt_files import PromptFiles
-from chatrt.stores import Cursors, Node, Record, SessionKey, SessionRow, Snapshot, Store
+from chatrt.stores import Appended, Cursors, Node, Record, SessionKey, SessionRow, Snapshot, Store
 from chatrt.turn import Trigger
 from chatrt.ui import UIMessage
 
@@ -97,6 +98,7 @@ class LiveSession:
         running: The turn or action whose answer has begun.
         taken_up: The input at hand, as it is being served: no edit or withdrawal reaches it any more.
         injected: Messages that were put into the running turn.
+        claimed: A lease that was taken for it, for the run that comes next.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class LiveSession:
         self.injected: list[Record] = []
         self.arrived = asyncio.Event()
         self.run_task: asyncio.Task[None] | None = None
+        self.claimed: Taken | None = None
         self.last_in_seq = 0
 
     def nothing_at_hand(self) -> None:
@@ -136,6 +139,10 @@ class LiveSession:
         return snapshot.nodes
 
 
+Wake = Callable[[LiveSession, Appended], None]
+"""Sees to it that somebody reads what was just appended."""
+
+
 class Session:
     """A handle of a session; cheap to make and to drop.
 
@@ -144,7 +151,7 @@ class Session:
         outbox: Where to read what it answers.
     """
 
-    def __init__(self, live: LiveSession, clock: Clock, ids: Ids, wake: Callable[[LiveSession], None]) -> None:
+    def __init__(self, live: LiveSession, clock: Clock, ids: Ids, wake: Wake) -> None:
         self._live = live
         self._clock = clock
         self.inbox = Inbox(
@@ -152,7 +159,7 @@ class Session:
             live.store,
             clock,
             ids,
-            lambda: wake(live),
+            lambda appended: wake(live, appended),
             rejects=live.agent.when_busy == "reject",
             file_urls=live.agent.file_urls,
             attachments=live.attachments,

@@ -27,6 +27,7 @@ from chatrt.runtime.merge import (
 )
 from chatrt.runtime.steering import Steering
 from chatrt.runtime.work import Completed, Failed, HandedOn, Outcome, Stopped, Work
+from chatrt.tools import tool_map
 from chatrt.turn import Turn
 from chatrt.ui import (
     ModelMessage,
@@ -83,6 +84,26 @@ class TurnWork(Work):
         try:
             await self.resolve_agent_parts()
             await self._accept()
+        except Exception:
+            logger.exception("input %d of chat %s could not be merged again", self.in_seq, self.context.chat_id)
+        if announced:
+            self.context.state.chat_started = True
+        self._resume_response(message_id, base, chunks)
+
+    def resume_unasked(
+        self, message_id: str, base: UIMessage | None, chunks: Sequence[UIMessageChunk], *, announced: bool
+    ) -> None:
+        """Take a turn up as `resume` does, without a call of the application: what came in is merged by the rules."""
+        tools, history = self.context.agent.tools, self.context.history
+        message: UIMessage | None = self.body.get("message")
+        if not callable(tools):
+            self.tools = tool_map(tools)
+        try:
+            if message is not None:
+                self._merge(message)
+            elif self.trigger == "regenerate":
+                trim_for_regenerate(history, self.body.get("messageId"))
+            self.merged = True
         except Exception:
             logger.exception("input %d of chat %s could not be merged again", self.in_seq, self.context.chat_id)
         if announced:

@@ -6,6 +6,7 @@ import importlib
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,7 +21,7 @@ from chatrt.attachments import Attachments
 from chatrt.clock import Clock, SystemClock
 from chatrt.errors import UsageError
 from chatrt.ids import Ids, RandomIds
-from chatrt.runtime import Retention, SessionManager
+from chatrt.runtime import Retention, Role, SessionManager
 from chatrt.server.ag_ui import AGUIEndpoints
 from chatrt.server.ai_sdk import CHAT_ID_HEADER, TOKEN_HEADER, VERSION_HEADER, AISDKEndpoints
 from chatrt.server.attachments import FILENAME_HEADER, AttachmentEndpoints
@@ -60,6 +61,8 @@ def create_app(
     webhooks: Sequence[Webhook] = (),
     retention: Retention | None = None,
     lease_ttl: float | None = None,
+    role: Role | None = None,
+    max_runs: int | None = None,
     routes: Sequence[BaseRoute] = (),
     clock: Clock | None = None,
     ids: Ids | None = None,
@@ -89,13 +92,16 @@ def create_app(
         retention: How long sessions are kept; for ever by default.
         lease_ttl: Seconds after which another process may take over from one that is silent; default
             `CHATRT_LEASE_TTL`, else 10.
+        role: What this process does: `web` takes inputs and serves readers, `worker` answers, and of HTTP has only
+            `/healthz`, `/readyz` and `/metrics`, `all` does both; default `CHATRT_ROLE`, else `all`.
+        max_runs: How many sessions this process serves at once at most; default `CHATRT_MAX_RUNS`, else any number.
         routes: More routes, looked at after the application's own.
         clock: Time, for tests.
         ids: Fresh ids, for tests.
 
     Raises:
-        UsageError: If the store's URL or the lease's time is not understood, or no agent or the same id twice is given,
-            or two webhooks have the same name.
+        UsageError: If the store's URL, the lease's time or the role is not understood, or the store has no place for
+            processes of different roles, or no agent or the same id twice is given, or two webhooks have the same name.
     """
     clock, ids, limits = clock or SystemClock(), ids or RandomIds(), limits or Limits()
     if not 0 < heartbeat <= DEFAULT_HEARTBEAT:
@@ -111,6 +117,8 @@ def create_app(
         lease_ttl=_read_lease_ttl(lease_ttl),
         attachments=attachments,
         retention=retention,
+        role=cast("Role", role or os.environ.get("CHATRT_ROLE") or "all"),
+        max_runs=_read_max_runs(max_runs),
     )
     service = Service(
         sessions=sessions,
@@ -131,14 +139,15 @@ def create_app(
         WebhookEndpoints(service, webhooks, clock),
         OpenAPIEndpoint(service),
     )
-    own = [
-        *_health(service),
-        metrics_route(sessions.metrics, service.authority),
+    looked_at: list[BaseRoute] = [*_health(service), metrics_route(sessions.metrics, service.authority)]
+    talked_to: list[BaseRoute] = [
         probe_route(service),
         *(route for wire in wires for route in wire.routes()),
+        *routes,
+        *(_playground() if playground else ()),
     ]
     app = Starlette(
-        routes=[*own, *routes, *(_playground() if playground else ())],
+        routes=looked_at if sessions.role == "worker" else [*looked_at, *talked_to],
         middleware=_middleware(service, ids, cors_origins, debug=debug),
         exception_handlers={HTTPException: _raise_ours},
         lifespan=_lifespan(service),
@@ -161,6 +170,15 @@ def _read_lease_ttl(given: float | None) -> float:
     if not 0 < ttl < float("inf"):
         raise UsageError(f"a lease lasts some seconds, not {written!r}")
     return ttl
+
+
+def _read_max_runs(given: int | None) -> int | None:
+    written = os.environ.get("CHATRT_MAX_RUNS")
+    if given is not None or not written:
+        return given
+    if not (written.isascii() and written.isdigit()):
+        raise UsageError(f"CHATRT_MAX_RUNS is how many sessions are served at once, not {written!r}")
+    return int(written)
 
 
 def _middleware(service: Service, ids: Ids, cors_origins: Sequence[str], *, debug: bool) -> list[Middleware]:
@@ -217,7 +235,7 @@ def _health(service: Service) -> list[Route]:
         return json_response({"ok": True})
 
     async def readyz(_request: Request) -> Response:
-        ready = not service.streams.draining
+        ready = not (service.streams.draining or service.sessions.draining)
         return json_response({"ok": ready}, status=200 if ready else 503)
 
     return [Route("/healthz", healthz, methods=["GET"]), Route("/readyz", readyz, methods=["GET"])]

@@ -38,6 +38,7 @@ MESSAGES = {
     "conflict": "The request contradicts the present state.",
     "cursor-ahead": "The cursor is beyond the end of the log.",
     "forbidden": "The credentials do not allow this.",
+    "input-quarantined": "The message could not be answered.",
     "internal-error": INTERNAL,
     "invalid-signature": "The signature is not valid.",
     "invalid-token": "The token is not valid.",

@@ -13,6 +13,7 @@ from chatrt.errors import AgentNotFoundError, ShuttingDownError
 from chatrt.models.litellm_upstream import close_litellm
 from chatrt.runtime import SessionManager
 from chatrt.server.auth import Authority
+from chatrt.server.head_start import GRACE_SECONDS as HEAD_START_GRACE
 from chatrt.server.head_start import HeadStarts
 from chatrt.server.limits import Limits, read_json
 from chatrt.server.streams import OpenStreams
@@ -29,29 +30,48 @@ class Service:
     head_starts: HeadStarts
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     _started: bool = False
+    _closed: bool = False
 
     async def start(self) -> None:
-        """Open the store and begin to serve; once, whoever comes first."""
+        """Open the store and begin to serve; once, whoever comes first.
+
+        Raises:
+            ShuttingDownError: If it was closed.
+        """
         if self._started:
             return
         async with self._starting:
+            if self._closed:
+                raise ShuttingDownError
             if not self._started:
                 await self.sessions.start()
                 self.streams.start()
                 self._started = True
 
-    async def aclose(self) -> None:
-        """End the streams at a record boundary, then let head starts and running turns finish and close the store."""
+    async def aclose(self, *, grace: float = 20.0) -> None:
+        """End the streams at a record boundary, then let head starts and running turns finish and close the store.
+
+        Args:
+            grace: Seconds they have; what is not through then is cancelled, for others to go on with.
+        """
+        if self._closed:
+            return
+        self.drain()
+        end = self.streams.clock.monotonic() + grace
         await self.streams.aclose()
-        await self.head_starts.aclose()
+        await self.head_starts.aclose(grace=min(grace, HEAD_START_GRACE))
         if self._started:
-            await self.sessions.aclose()
+            await self.sessions.aclose(grace=max(end - self.streams.clock.monotonic(), 0.0))
             await close_litellm()
-            self._started = False
+            self._closed, self._started = True, False
 
     def drain(self) -> None:
-        """Take no new work and end the open streams: the server is about to stop. Call it in the application's loop."""
+        """Take no new work and end the open streams: the server is about to stop. Call it in the application's loop.
+
+        Sessions that wait for inputs are left to other processes at once.
+        """
         self.streams.drain()
+        self.sessions.drain()
 
     def check_agent(self, agent: str) -> None:
         """Make sure that the agent is served here.

@@ -60,7 +60,7 @@ async def plant(seed: Seed, store: Store, key: SessionKey, *, clock: Clock, ids:
     messages = validate_ui_messages(list(seed.messages)) if seed.messages else []
     state = DurableState(chat_started=True, runs=1, run_id=ids.new("run")) if messages else DurableState()
     await _plant_messages(store, lease, messages, state, clock=clock, ids=ids)
-    inbox = Inbox(key, store, clock, ids, lambda: None)
+    inbox = Inbox(key, store, clock, ids, lambda _appended: None)
     seqs = [await _plant_input(inbox, value) for value in seed.unsettled]
     if seed.unfinished is not None:
         kind = (await store.read_in(key, after=seqs[0] - 1))[0].kind

@@ -65,6 +65,7 @@ class Reference(Recovering):
 
     def crash(self) -> None:
         """Nothing survives but the disk; another run takes up what is unsettled."""
+        self.disk.deaths += self.has_work
         self._life = self.run = None
         self.held_hook = self.holding = self.deaf = ""
         self.stalled = False

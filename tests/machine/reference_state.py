@@ -81,6 +81,7 @@ class State:
 class Disk:
     """What survives a crash. `out` has the control records, and after each change of an answer how it looks.
 
+    `deaths` counts the crashes over what is unsettled.
     `shown` is what the run stood on when it began to answer an input, messages and branches; no process reads it there.
     """
 
@@ -89,6 +90,7 @@ class Disk:
     out: list[dict[str, Any]] = field(default_factory=list)
     settled_out: int = 0
     in_cursor: int = 0
+    deaths: int = 0
     tree: Tree = field(default_factory=Tree)
     state: State = field(default_factory=State)
     shown: dict[int, tuple[list[Message], list[Any]]] = field(default_factory=dict)
@@ -288,6 +290,8 @@ class Stepping:
         run.unstored = []
         if records:
             disk.settled_out = len(disk.out)
+        if in_cursor > disk.in_cursor:
+            disk.deaths = 0
         disk.tree, disk.state, disk.in_cursor = tree, state, in_cursor
         if self.deaf == "armed":
             self.deaf = "late"

@@ -132,7 +132,7 @@ async def test_an_input_that_no_run_read_is_served(house_of: House):
     """A message that was acknowledged just before the worker died is answered by the next."""
     agent = ChatAgent("a", run=lambda turn: "answer")
     chat = await house_of.open(agent)
-    house_of.sessions._wake = lambda live: None
+    house_of.sessions._wake = lambda live, appended: None
     chat = await house_of.open(agent)
     sent = await chat.inbox.send_message(user("hi"))
     await house_of.crash()

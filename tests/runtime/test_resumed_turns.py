@@ -151,7 +151,7 @@ async def test_a_reader_sees_one_answer(gate: Gate):
 
 
 async def test_an_answer_that_kills_its_runs_is_given_up(gate: Gate):
-    """After three runs that died over an answer it is closed as interrupted, and the chat goes on."""
+    """After three workers that died over an answer it is closed as failed, and the chat goes on."""
     shop = Shop("pure", gate)
     async with ChatHarness(shopping([shop.tool])) as chat:
         sent = await chat.start("tea please")
@@ -161,7 +161,7 @@ async def test_an_answer_that_kills_its_runs_is_given_up(gate: Gate):
             await chat.crash()
             await chat.restart()
         done = await sent.result()
-        assert (done.status, shop.attempts) == ("interrupted", [1, 2, 3])
+        assert (done.status, shop.attempts) == ("failed", [1, 2, 3])
         gate.opened.set()
         assert (await chat.send("again")).status == "completed"
 

@@ -48,6 +48,7 @@ STEPS = [
     "load_snapshot",
     "read_in",
     "acquire_lease",
+    "claim_leases",
     "append_out_groups",
     "commit",
     "release_lease",
@@ -138,14 +139,14 @@ async def test_a_round_over_the_leases_survives_any_failure(house: House, store:
 
     clock = ManualClock()
     await house.open(telling("one"), clock=clock)
-    store._plan("find_unserved", break_down, after=False)
-    before = store.calls.count("find_unserved")
+    store._plan("claim_leases", break_down, after=False)
+    before = store.calls.count("claim_leases")
 
     for _ in range(10):
         await idle()
         clock.advance(4.0)
 
-    assert store.calls.count("find_unserved") > before + 2
+    assert store.calls.count("claim_leases") > before + 2
 
 
 @pytest.mark.behaviour(57)

@@ -101,19 +101,19 @@ async def test_what_was_injected_waits_no_more_while_its_turn_is_stored(house: H
 
 @pytest.fixture(params=["before it is taken up", "while it is being closed"])
 def stopped(request: pytest.FixtureRequest, house: House) -> Any:
-    """Open a chat whose worker died, and stop something, before or after a run has looked at it."""
+    """Open a chat whose worker died, and stop something, before or after a run has read what waits."""
     house.store = store = TroubledStore()
 
     async def stop(agent: ChatAgent, in_seq: int | None) -> Chat:
         boot = Gate()
         agent.on_boot(lambda event: boot.wait())
-        lease = store.hold("acquire_lease")
+        taking_up = store.hold("load_snapshot")
         if request.param != "before it is taken up":
-            lease.opened.set()
+            taking_up.opened.set()
         chat = await house.open(agent)
-        await (lease if request.param == "before it is taken up" else boot).reached.wait()
+        await (taking_up if request.param == "before it is taken up" else boot).reached.wait()
         said = await chat.inbox.stop(in_seq=in_seq)
-        lease.opened.set()
+        taking_up.opened.set()
         await boot.reached.wait()
         await chat.until_read(said)
         boot.opened.set()

@@ -84,6 +84,9 @@ class TroubledStore(MemoryStore):
     async def acquire_lease(self, *args: Any, **options: Any) -> Any:
         return await self._call("acquire_lease", *args, **options)
 
+    async def claim_leases(self, *args: Any, **options: Any) -> Any:
+        return await self._call("claim_leases", *args, **options)
+
     async def release_lease(self, *args: Any, **options: Any) -> Any:
         return await self._call("release_lease", *args, **options)
 
