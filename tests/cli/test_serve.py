@@ -206,6 +206,21 @@ async def test_a_model_call_is_no_line_in_the_log(chatrt):
     assert b"LiteLLM" not in out + err
 
 
+@pytest.mark.parametrize("role", ["web", "worker"])
+async def test_a_file_has_one_process(chatrt, role):
+    """A role needs a store that processes share; the reason is said in one sentence."""
+    done = await chatrt.run("serve", "agent_file.py", "--role", role)
+    assert done.code == 2
+    assert "several processes share" in done.err
+    assert "Traceback" not in done.err
+
+
+async def test_a_bound_is_a_number(chatrt):
+    """What is no number of sessions is refused, from the environment as well."""
+    assert (await chatrt.run("serve", "agent_file.py", "--max-runs", "0")).code == 2
+    assert "CHATRT_MAX_RUNS" in (await chatrt.run("serve", "agent_file.py", CHATRT_MAX_RUNS="many")).err
+
+
 async def test_figures_on_a_port_of_their_own(chatrt):
     """With `--metrics-port` whoever reaches that port sees the figures, and nothing else."""
     port = free_port()

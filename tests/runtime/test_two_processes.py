@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -121,6 +124,82 @@ async def _last_of(outbox: Outbox, seq: int) -> int:
         if batch[-1].seq >= seq:
             return batch[-1].seq
     return 0
+
+
+class CountingStore:
+    """Counts the calls of a store."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self._store, self.calls = store, Counter[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._store, name)
+        if not inspect.iscoroutinefunction(attribute):
+            return attribute
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            self.calls[name] += 1
+            return await attribute(*arguments, **options)
+
+        return call
+
+
+async def test_who_does_not_hold_the_lease_does_not_ask_for_it(postgres_url):
+    """An append at a process that does not serve the session is told who does, and nobody tries to take the lease."""
+    await migrate(postgres_url)
+    agent, gate, runs = gated_agent()
+    store = CountingStore(PostgresStore(postgres_url))
+    async with (
+        SessionManager(agent, PostgresStore(postgres_url)) as first,
+        SessionManager(agent, store) as second,  # type: ignore[arg-type]
+    ):
+        here, there = AgentChat("gated", id="held", sessions=first), AgentChat("gated", id="held", sessions=second)
+        await anext(aiter(here.send_message("Hello")))
+        before = store.calls["acquire_lease"]
+        waiting = [await there.send_message(f"more {number}") for number in range(3)]
+        gate.set()
+        for stream in waiting:
+            assert await stream.text() == "one two"
+        assert store.calls["acquire_lease"] == before == 0
+    assert len(set(runs)) == 1
+
+
+async def test_roles_share_a_store(postgres_url):
+    """What a process of role `web` takes in is answered by a worker, at once, and read where it came in."""
+    await migrate(postgres_url)
+    agent, gate, _ = gated_agent()
+    gate.set()
+    async with (
+        SessionManager(agent, PostgresStore(postgres_url), role="web") as web,
+        SessionManager(agent, PostgresStore(postgres_url), role="worker") as worker,
+    ):
+        chat = AgentChat("gated", id="roles", sessions=web)
+        began = time.monotonic()
+        assert await chat.send_message("Hello").text() == "one two"
+        took = time.monotonic() - began
+        print(f"FIGURE answered by another process in {took:.3f} s")
+        assert (web.active_runs, worker.active_runs) == (0, 1)
+        assert took < 1  # by the notice, not by the next look
+
+
+async def test_a_lease_that_is_given_back_is_taken_at_once(postgres_url):
+    """What a process leaves at its end another one goes on with at once, long before the lease would have run out."""
+    await migrate(postgres_url)
+    agent, gate, _runs = gated_agent()
+    first = SessionManager(agent, PostgresStore(postgres_url), lease_ttl=60.0)
+    async with SessionManager(agent, PostgresStore(postgres_url), role="web", lease_ttl=60.0) as web:
+        stream = AgentChat("gated", id="left", sessions=web).send_message("Hello")
+        await first.start()
+        await anext(aiter(stream))
+        async with SessionManager(agent, PostgresStore(postgres_url), lease_ttl=60.0) as second:
+            began = time.monotonic()
+            await first.aclose(grace=0.0)
+            async with asyncio.timeout(20):
+                while not second.active_runs:
+                    await asyncio.sleep(0.01)
+            print(f"FIGURE handed over in {time.monotonic() - began:.3f} s")
+            assert time.monotonic() - began < 3
+    gate.set()
 
 
 class PausingStore:
