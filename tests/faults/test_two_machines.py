@@ -104,7 +104,7 @@ def machines(request, tmp_path, postgres) -> Iterator[Machines]:
         made.mend()
 
 
-def until(true: Callable[[], object], seconds: float = 15.0) -> float:
+def until(true: Callable[[], object], seconds: float = 30.0) -> float:
     """Look again until it is so; returns how long it took."""
     began = time.monotonic()
     while not true():
