@@ -122,7 +122,8 @@ class Report:
             f"  readers: {one.reads} records, {one.gaps} gaps, {one.pages} pages; {one.holes} records that nobody saw",
             f"  violations: {len(self.violations)} {f'({invs})' if invs else ''}",
         ]
-        lines += [f"  {violation}" for violation in self.violations[:8]]
+        first = {violation.inv: violation for violation in reversed(self.violations)}
+        lines += [f"  {violation}" for _, violation in sorted(first.items())]
         lines += [f"  problem: {problem}" for problem in self.problems]
         return "\n".join(lines)
 

@@ -42,11 +42,12 @@ BUGS = [
     Bug(
         "publish before commit",
         "runtime/flusher.py",
-        "        async def look() -> list[int | StaleEpochError] | None:",
-        "        for one, records in taken:\n"
-        "            one._outbox.publish(one.stored_seq + 1, at, records)\n"
-        "        await self.clock.sleep(0.02)\n\n"
-        "        async def look() -> list[int | StaleEpochError] | None:",
+        "            first_seqs = await self.insist(write, look)\n",
+        "            for one, records in taken:\n"
+        "                one.landed(records, one.stored_seq + 1, at)\n"
+        "            await self.clock.sleep(0.02)\n"
+        "            await self.insist(write, look)\n"
+        "            taken, first_seqs = [], []\n",
         inv=(8, 9, 10),
         kills=12,
     ),
