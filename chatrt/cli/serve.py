@@ -173,8 +173,10 @@ class GracefulServer(uvicorn.Server):
         asyncio.get_running_loop().call_later(HURRY_SECONDS, os._exit, 0)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain, then shut down as always."""
+        """Drain, then shut down as always, also when something broke on the way."""
         aclose = getattr(self._state, "aclose", None)
-        if aclose is not None and hasattr(self._state, "sessions"):
-            await aclose(grace=self._grace)
-        await super().shutdown(sockets)
+        try:
+            if aclose is not None and hasattr(self._state, "sessions"):
+                await aclose(grace=self._grace)
+        finally:
+            await super().shutdown(sockets)

@@ -32,6 +32,7 @@ class BegunTurnWork(TurnWork):
         parts = [] if said is None else said["parts"]
         before = [message for message in self.context.history.all() if message["id"] != response.message_id]
         pending = PendingCalls(parts, self.tools, self.convert(before), ids=self.context.ids)
+        await self.context.writer.confirm()
         await self.answer(pending.chunks)
         if self.stop_signal.is_set() or not pending.all_answered:
             return False

@@ -104,6 +104,21 @@ class Flusher:
                 await self.clock.sleep(delay)
         raise AssertionError
 
+    async def ask(self, lease: Lease) -> StoreError | None:
+        """Return None if a lease is held, else what is wrong."""
+
+        async def write() -> list[int | StaleEpochError]:
+            return await self.store.append_out_groups([(lease, [])], at=self.clock.now())
+
+        async def look() -> None:
+            return None
+
+        try:
+            (outcome,) = await self.insist(write, look)
+        except StoreError as error:
+            return error
+        return outcome if isinstance(outcome, StaleEpochError) else None
+
     async def find_written(self, pending: Pending, records: Sequence[NewRecord]) -> int | None:
         """Return where the last write of a writer begins if its records are stored; None if they are not.
 

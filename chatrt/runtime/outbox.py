@@ -34,6 +34,9 @@ GROUP_RECORDS = 4096
 LOOK_AGAIN_SECONDS = 0.5
 """How long a live reader leaves a store alone that could not be read."""
 
+CONFIRMED_SECONDS = 0.25
+"""How long a write that was stored says that the lease is held: much less than any lease lasts."""
+
 PENDING_BYTES = 1024 * 1024
 """What may wait for the store before the writer has to wait too."""
 
@@ -347,6 +350,7 @@ class OutboxWriter:
         self._settling: asyncio.Event | None = None
         self._committing = False
         self._failure: StoreError | None = None
+        self._asked_at = self._held_at = flusher.clock.monotonic()
 
     @property
     def metrics(self) -> Metrics:
@@ -373,6 +377,24 @@ class OutboxWriter:
         """
         while self._failure is None and (self._pending or self._under_way):
             await self._next_landing()
+        if self._failure is not None:
+            raise self._failure
+
+    async def confirm(self) -> None:
+        """Return when the lease is known to be held, at least a moment ago; for what must not begin twice.
+
+        What was stored a moment ago says so. A process that was frozen since then asks the store: another one may have
+        gone on with the work, and begun what this one is about to begin.
+
+        Raises:
+            StoreError: If it is not; the run is over then.
+        """
+        clock = self._flusher.clock
+        while self._failure is None and clock.monotonic() - self._held_at > CONFIRMED_SECONDS:
+            self._held_at = clock.monotonic()
+            outcome = await self._flusher.ask(self.lease)
+            if outcome is not None:
+                self.failed(outcome)
         if self._failure is not None:
             raise self._failure
 
@@ -429,6 +451,7 @@ class OutboxWriter:
         if self._committing or self._failure is not None or not self._pending:
             return []
         self._under_way = True
+        self._asked_at = self._flusher.clock.monotonic()
         if len(self._pending) <= GROUP_RECORDS:
             taken, self._pending, self._pending_bytes = self._pending, [], 0
             return taken
@@ -441,6 +464,7 @@ class OutboxWriter:
         """Publish what is stored."""
         self._under_way = False
         self.stored_seq = first_seq + len(records) - 1
+        self._held_at = self._asked_at
         self._outbox.publish(first_seq, at, records)
         self._announce()
 

@@ -177,6 +177,7 @@ class Response:
                     await self._writer.flush()
                     if kind == "tool-input-available":
                         failpoints.reach("tool.intent_committed")
+                    await self._writer.confirm()
         finally:
             _in_model_answer.reset(within)
             used = _usage_of(chunks)

@@ -242,13 +242,12 @@ def run_case(case: Case, forks: ForkServer, folder: Path, store: str) -> None:
 
 
 def _is_late_start(case: Case) -> bool:
-    """Whether a process stood still where a call is on record and its tool has not started.
+    """Whether a process stood still in the instant in which its tool starts, behind the last look at the lease.
 
-    When it goes on it cannot know how long it stood, so its tool may start although another process has carried the
-    call out meanwhile: one that may be repeated, under the same key.
+    Its tool may start although another process has carried the call out meanwhile: one that may be repeated, under the
+    same key.
     """
-    is_before_start = case.place.point in ("tool.intent_committed", "tool.running", "recover.dispatched")
-    return (case.fault, case.store) == ("stop", "postgres") and is_before_start
+    return (case.fault, case.store, case.place.point) == ("stop", "postgres", "tool.running")
 
 
 @contextmanager

@@ -329,3 +329,23 @@ async def test_a_store_may_ask_for_time_between_groups():
     clock.advance(0.1)
     await waiting
     assert store.groups == [1, 3]
+
+
+async def test_a_writer_that_stood_still_asks_whether_it_still_holds_the_lease():
+    """What was stored a moment ago says so; later the store is asked, and one that was replaced writes nothing more."""
+    store, clock, key = MemoryStore(), ManualClock(), SessionKey("", "chat")
+    await store.open()
+    await store.create_session(key, agent="a", metadata={}, client_data=None, at=clock.now())
+    lease = await store.acquire_lease(key, owner="w", ttl=10, at=clock.now())
+    assert lease is not None
+    failures: list[StoreError] = []
+    writer = OutboxWriter(Outbox(key, store), Flusher(store, clock), lease, failures.append)
+    writer.push("chunk", b"1")
+    await writer.flush()
+    clock.advance(5)
+    await writer.confirm()
+    clock.advance(20)
+    assert await store.acquire_lease(key, owner="another", ttl=10, at=clock.now()) is not None
+    with pytest.raises(StaleEpochError):
+        await writer.confirm()
+    assert [type(failure) for failure in failures] == [StaleEpochError]
