@@ -23,12 +23,17 @@ from chatrt.runtime.calling import call
 from chatrt.runtime.context import RunContext
 from chatrt.runtime.counting import count_work
 from chatrt.runtime.response import Response
+from chatrt.runtime.state import DurableState
 from chatrt.runtime.turns import TurnWork
 from chatrt.runtime.work import Completed, Failed, Interrupted, Outcome, Stopped, Work
 from chatrt.stores import NewRecord
 from chatrt.ui import UIMessage, overlay_tool_states
 
 logger = logging.getLogger("chatrt.runtime")
+
+KEPT_TURNS = 2
+KEPT_SETTLED = 102
+"""How many settled inputs `.out` keeps at most, so that it does not grow where nothing but actions come."""
 
 MASKED = "An error occurred."
 """What people read when nothing else was chosen for them (D11); the same words as the AI SDK's."""
@@ -297,10 +302,8 @@ async def settle(context: RunContext, body: dict[str, Any]) -> int:
 
     Messages that were injected into the turn are settled with it: each has a `turn-complete` of its own behind it.
     """
-    starts = context.state.turn_starts
-    if body["status"] != "withdrawn":  # a message that was taken back is no turn, and takes no turn's place
-        starts = context.state.turn_starts = [*starts, context.settled_seq + 1][-2:]
-    trim_to = starts[0] - 1 if len(starts) == 2 else 0
+    is_turn = body["trigger"] in ("message", "regenerate") and body["status"] != "withdrawn"
+    trim_to = _trim(context.state, context.settled_seq + 1, is_turn=is_turn)
     settled_up_to = context.arrivals.settled_up_to  # what `commit` makes the cursor: nothing is awaited in between
     if settled_up_to > body["inSeq"]:
         body = {**body, "inCursor": settled_up_to}
@@ -311,6 +314,19 @@ async def settle(context: RunContext, body: dict[str, Any]) -> int:
     context.settled_seq = await context.commit(records, trim_to=trim_to)
     context.injected.clear()  # only now: until they are settled, whoever loads the chat must not take them for waiting
     return context.settled_seq
+
+
+def _trim(state: DurableState, start: int, *, is_turn: bool) -> int:
+    """Note where what is settled now begins on `.out`, and return up to where that may be dropped.
+
+    What is no turn (an action, what was written from outside, a message that was taken back) takes no turn's place.
+    """
+    starts = [*state.turn_starts, start if is_turn else -start]
+    turns = [place for place, begin in enumerate(starts) if begin > 0]
+    enough = len(turns) >= KEPT_TURNS
+    first = turns[-KEPT_TURNS] if enough else 0
+    state.turn_starts = starts = starts[max(first, len(starts) - KEPT_SETTLED) :]
+    return abs(starts[0]) - 1 if enough or len(starts) == KEPT_SETTLED else 0
 
 
 def _status(outcome: Outcome) -> TurnStatus:

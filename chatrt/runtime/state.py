@@ -49,7 +49,8 @@ class DurableState:
         withdrawn: Inputs beyond the cursor that were taken back.
         stopped: Inputs beyond the cursor that were stopped before their turn, and why.
         stop_cursor: The last stop record that acted, so that no later turn is stopped by it.
-        turn_starts: Where the last two turns begin on `.out`; older records may be trimmed.
+        turn_starts: Where on `.out` the last two turns begin, and what was settled behind them; older records may be
+            trimmed. What is no turn is negative.
         total_usage: Of all turns (D10).
         last_usage: Of the last turn that reported any.
         layers: What stands in the prompts beside the messages: summaries (D9), background messages.

@@ -121,6 +121,25 @@ async def test_the_last_two_turns_are_kept(house: House):
     assert kinds.count("turn-start") >= 2
 
 
+@pytest.mark.parametrize(("actions", "kept"), [(20, [1, 2]), (120, [])])
+async def test_actions_take_no_turns_place(house: House, actions: int, kept: list[int]):
+    """The last two turns are kept behind many actions, but not behind any number of them."""
+    agent = ChatAgent("a", run=lambda turn: "x", on_action=lambda event: None)
+    chat = await house.open(agent)
+    for text in ("one", "two"):
+        await chat.send(text)
+    for _ in range(actions):
+        await chat.act({"type": "nod"})
+    await house.crash()
+    chat = await house.open(agent)
+
+    records = [record async for batch in chat.session.outbox.read(0, live=False) for record in batch]
+
+    begun = [json.loads(record.body) for record in records if record.kind == "turn-start"]
+    assert [body["inSeq"] for body in begun if body["trigger"] == "message"] == kept
+    assert len(begun) <= 103
+
+
 class Bench:
     """A session in a memory store, its outbox and a writer."""
 
