@@ -31,6 +31,9 @@ APPEND_MILLISECONDS = 10
 NOTIFY_MILLISECONDS = 20
 """How often others are told of new chunks at most; see docs/scale.md."""
 
+CLOCK_NOISE = 0.02
+"""Clocks that are so many seconds apart show the same: no two looks at them take equally long."""
+
 INVALID_COMMIT = "CH001"
 """The SQLSTATE of what the functions of the schema refuse to write."""
 
@@ -176,11 +179,15 @@ class Database:
         self._pool: Any = None
         self._writes: set[asyncio.Future[Any]] = set()
         self._server_began = 0.0
+        self._offset = 0.0
 
     @property
     def clock_offset(self) -> float:
         """How many seconds the server's clock is ahead of this machine's now, also right after that was set."""
-        return self._server_began + time.monotonic() - time.time()
+        offset = self._server_began + time.monotonic() - time.time()
+        if abs(offset - self._offset) > CLOCK_NOISE:
+            self._offset = offset
+        return self._offset
 
     async def open(self) -> None:
         """Connect and look at the server.
