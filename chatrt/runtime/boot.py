@@ -18,7 +18,7 @@ from chatrt.runtime.control import Control
 from chatrt.runtime.custom import CustomLoop
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.lifecycle import Lifecycle, is_resumable
-from chatrt.runtime.outbox import OutboxWriter
+from chatrt.runtime.outbox_writer import OutboxWriter
 from chatrt.runtime.recovery import UnfinishedTurn, find_unfinished_turn
 from chatrt.runtime.session import LiveSession
 from chatrt.runtime.state import DurableState

@@ -19,7 +19,7 @@ from chatrt.runtime.arrivals import Arrivals
 from chatrt.runtime.background import Background
 from chatrt.runtime.control import Control
 from chatrt.runtime.custom import CustomLoop
-from chatrt.runtime.outbox import OutboxWriter
+from chatrt.runtime.outbox_writer import OutboxWriter
 from chatrt.runtime.prompt_layers import PromptLayers
 from chatrt.runtime.state import DurableState
 from chatrt.stores import Commit, NewRecord, Record

@@ -27,7 +27,7 @@ from chatrt.errors import InvalidChunkError, InvalidJSONError, UIMessageStreamEr
 from chatrt.generate import BeforeStep, TextStream
 from chatrt.models import Usage
 from chatrt.runtime.merge import has_approved_calls
-from chatrt.runtime.outbox import OutboxWriter
+from chatrt.runtime.outbox_writer import OutboxWriter
 from chatrt.turn import AnswerStream, SteppedStream
 from chatrt.ui import (
     MessageReducer,

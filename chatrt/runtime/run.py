@@ -28,7 +28,7 @@ from chatrt.runtime.finish import finish, settle
 from chatrt.runtime.flusher import Flusher
 from chatrt.runtime.kinds import work_for
 from chatrt.runtime.leases import RELEASE_ANYWAY
-from chatrt.runtime.outbox import OutboxWriter
+from chatrt.runtime.outbox_writer import OutboxWriter
 from chatrt.runtime.preload import PreloadWork
 from chatrt.runtime.quarantine import QUARANTINE_DEATHS, quarantine, quarantined_work
 from chatrt.runtime.recovery import UnfinishedTurn, close_unfinished_turn, take_up_unfinished_turn

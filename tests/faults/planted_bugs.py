@@ -63,16 +63,16 @@ BUGS = [
     Bug(
         "no epoch check on the turn commit, in a file",
         "stores/sqlite_writes.py",
-        'WHERE s.tenant = ? AND s.chat_id = ? AND l.epoch = ? AND l.owner = ?\n"""\n\n_ACQUIRE',
-        'WHERE s.tenant = ? AND s.chat_id = ? AND (l.epoch = ? OR true) AND (l.owner = ? OR true)\n"""\n\n_ACQUIRE',
+        'WHERE s.tenant = ? AND s.chat_id = ? AND l.epoch = ? AND l.owner = ?\n"""\n\n_HAS_WORK',
+        'WHERE s.tenant = ? AND s.chat_id = ? AND (l.epoch = ? OR true) AND (l.owner = ? OR true)\n"""\n\n_HAS_WORK',
         tests=("tests/conformance/test_store_suite.py", "-k", "sqlite"),
     ),
     Bug(
         "cursor committed before its turn",
         "runtime/run.py",
-        "        self._arrivals.begin(record, work)\n        self._live.taken_up = record\n        began",
+        "        self._arrivals.begin(record, work)\n        self._live.taken_up = record\n        failpoints",
         "        await self._context.commit([])\n"
-        "        self._arrivals.begin(record, work)\n        self._live.taken_up = record\n        began",
+        "        self._arrivals.begin(record, work)\n        self._live.taken_up = record\n        failpoints",
         inv=(5, 6, 33),
     ),
     Bug(

@@ -61,8 +61,8 @@ BUGS = [
     Bug(
         "a stop that comes while the turn is being stored hits the next one",
         "runtime/arrivals.py",
-        "if self._at_hand_seq > self.settled and wanted in",
-        "if self._at_hand is not None and wanted in",
+        "if self.settled < self._at_hand_seq < record.seq and wanted in",
+        "if self._at_hand is not None and self._at_hand_seq < record.seq and wanted in",
     ),
     Bug(
         "a stop that came before a crash is forgotten when a dead turn is closed",
@@ -86,7 +86,7 @@ BUGS = [
     ),
     Bug(
         "who is busy refuses only what comes while a turn runs, not what comes while others wait",
-        "stores/memory.py",
+        "stores/memory_session.py",
         "for _, record in self.inbox[self.in_cursor :])",
         "for _, record in self.inbox[self.in_cursor : self.in_cursor + 1])",
         when_busy="reject",
@@ -140,7 +140,7 @@ BUGS = [
     ),
     Bug(
         "an edited message gets another id",
-        "runtime/arrivals.py",
+        "runtime/in_progress.py",
         'body["message"] = {**message, "id": body["message"]["id"]}',
         'body["message"] = message',
     ),
@@ -197,8 +197,10 @@ BUGS = [
     Bug(
         "on_chat_start fires again when the first turn died",
         "runtime/turns.py",
-        "if announced:\n            self.context",
-        "if not announced:\n            self.context",
+        "if announced:\n            self.context.state.chat_started = True\n"
+        "        self._resume_response(message_id, base, chunks)\n\n    def resume_unasked",
+        "if not announced:\n            self.context.state.chat_started = True\n"
+        "        self._resume_response(message_id, base, chunks)\n\n    def resume_unasked",
     ),
     Bug(
         "a run that came back and died comes back again",
@@ -259,8 +261,8 @@ BUGS = [
     Bug(
         "only the last turn is kept on the log",
         "runtime/finish.py",
-        "trim_to = starts[0] - 1 if",
-        "trim_to = starts[-1] - 1 if",
+        "KEPT_TURNS = 2",
+        "KEPT_TURNS = 1",
     ),
     Bug(
         "a message that fails early is lost",
@@ -276,7 +278,7 @@ BUGS = [
     ),
     Bug(
         "readers see what is not stored yet",
-        "runtime/outbox.py",
+        "runtime/outbox_writer.py",
         "            whole = replace(commit, records=records)\n            at = self._flusher.clock.now()\n",
         "            whole = replace(commit, records=records)\n            at = self._flusher.clock.now()\n"
         "            self._outbox.publish(self.stored_seq + 1, at, records[:-1])\n",

@@ -11,7 +11,8 @@ from chatrt.agent import ChatAgent
 from chatrt.clock import ManualClock
 from chatrt.errors import CursorAheadError, StaleEpochError, StoreError, StoreUnavailableError
 from chatrt.runtime.flusher import Flusher
-from chatrt.runtime.outbox import Outbox, OutboxWriter, Pulse
+from chatrt.runtime.outbox import Outbox, Pulse
+from chatrt.runtime.outbox_writer import OutboxWriter
 from chatrt.stores import Commit, NewRecord, SessionKey
 from chatrt.stores.memory import MemoryStore
 from tests.runtime.driver import Gate, House, user

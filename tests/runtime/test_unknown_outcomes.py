@@ -11,7 +11,8 @@ import pytest
 from chatrt.clock import ManualClock
 from chatrt.errors import StaleEpochError, StoreError, StoreUnavailableError
 from chatrt.runtime.flusher import Flusher
-from chatrt.runtime.outbox import Outbox, OutboxWriter
+from chatrt.runtime.outbox import Outbox
+from chatrt.runtime.outbox_writer import OutboxWriter
 from chatrt.stores import Commit, NewRecord, SessionKey
 from chatrt.stores.memory import MemoryStore
 
