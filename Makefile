@@ -19,7 +19,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 STORE ?= sqlite:///demo.db
 REACT_STORE ?= sqlite:///react.db
-WORKERS ?= 2
+# One more than cores: the tests of servers and browsers wait for others most of the time.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 MACHINE_EXAMPLES ?= 1000
 MACHINE_SEED ?= random
 KILLS ?= 1000

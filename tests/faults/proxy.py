@@ -129,8 +129,8 @@ class Way:
         return True
 
     async def _send(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        self.passed += len(data)  # first: who gets the data may ask at once how much it was
         writer.write(data)
-        self.passed += len(data)
         await writer.drain()
 
     async def _carry_out(self, link: _Link, writer: asyncio.StreamWriter) -> bool:

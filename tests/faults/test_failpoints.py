@@ -21,10 +21,12 @@ from tests.faults.failpoint_table import CASES, EVERY, PLACES, Case, why_not
 from tests.faults.forking import ForkServer
 from tests.postgres import PostgresServer
 
-AT_ONCE = 8
+AT_ONCE = 12
 """How many cases run at the same time, over all processes of pytest."""
 
-CASE_SECONDS = 55
+CASE_SECONDS = 240
+"""How long a test waits: its case may be among the last that are played."""
+
 GOOD = "good"
 
 
@@ -123,6 +125,7 @@ def _params(item: pytest.Item) -> dict[str, object]:
     return item.callspec.params if hasattr(item, "callspec") else {}
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_fault_at_a_point_breaks_no_promise(batch, case):
     """Inputs are settled once and in order, readers miss nothing, tools run as often as they may, the chat goes on."""

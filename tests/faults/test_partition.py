@@ -194,10 +194,10 @@ class Two:
 
 
 @pytest.fixture
-async def two(proxy, direct) -> AsyncIterator[Two]:
-    here, there = Said(), Said()
-    second = SessionManager(there.agent(), PostgresStore(direct), lease_ttl=TTL)
-    async with SessionManager(here.agent(), PostgresStore(through(proxy, direct)), lease_ttl=TTL) as first:
+async def two(request, proxy, direct) -> AsyncIterator[Two]:
+    here, there, ttl = Said(), Said(), getattr(request, "param", TTL)
+    second = SessionManager(there.agent(), PostgresStore(direct), lease_ttl=ttl)
+    async with SessionManager(here.agent(), PostgresStore(through(proxy, direct)), lease_ttl=ttl) as first:
         yield Two(first, second, here, there)
         here.gate.open()
         there.gate.open()
@@ -288,6 +288,7 @@ async def _told(gate: Gate, ended: asyncio.Event) -> None:
         ended.set()
 
 
+@pytest.mark.parametrize("two", [10.0], indirect=True, ids=["usual TTL"])
 async def test_a_turn_over_a_slow_line(proxy, two):
     """With 200 ms to the database and back answers are whole and written once, and leases last."""
     two.here.gate.open()
