@@ -67,7 +67,7 @@ planted: .make/dev
 	@$(BIN)/python -m tests.faults.planted
 
 bench: .make/dev
-	@for name in $(filter-out __% serve_%,$(basename $(notdir $(wildcard tests/bench/*.py)))); do \
+	@for name in $(filter-out __% serve_% scale_%,$(basename $(notdir $(wildcard tests/bench/*.py)))); do \
 		$(BIN)/python -m tests.bench.$$name; done
 
 format: .make/dev
