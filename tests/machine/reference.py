@@ -134,20 +134,16 @@ class Reference(Recovering):
         waiting: dict[int, Message] = {}
         for one in disk.inbox[disk.in_cursor :]:
             target = one.body.get("inSeq", 0)
-            if one.is_user:
+            if one.is_user and one.seq > after and injected and one.body["message"]["id"] == injected[0]:
+                injected.pop(0)  # part of the answer by now, whatever is said of it later
+            elif one.is_user:
                 waiting[one.seq] = one.body["message"]
             elif one.kind == "withdraw" and target > after:
                 waiting.pop(target, None)
             elif one.kind == "edit" and target in waiting:
                 waiting[target] = {**one.body["message"], "id": waiting[target]["id"]}
-        pending: list[tuple[int, Message]] = []
-        for seq, message in waiting.items():
-            if seq <= after or seq in disk.state.withdrawn | disk.state.settled:
-                continue
-            if injected and message["id"] == injected[0]:
-                injected.pop(0)
-            else:
-                pending.append((seq, message))
+        gone = disk.state.withdrawn | disk.state.settled
+        pending = [(seq, message) for seq, message in waiting.items() if seq > after and seq not in gone]
         return {"messages": history, "branches": branches, "pending": pending, **self.position(outside=True)}
 
     def position(self, *, outside: bool = False) -> dict[str, Any]:
