@@ -254,6 +254,8 @@ class Worker:
             await self._leases.give_back(taken.lease)
             return
         run = self.runs.get(row.key)
+        if run is not None and run.lease.epoch > taken.lease.epoch:
+            return  # this process took it once more meanwhile, for what was appended here
         if run is not None:
             run.lose_lease()  # it ran out unnoticed, and this one has taken its place
         live.claimed = taken

@@ -418,3 +418,24 @@ async def test_an_upgrade_that_nobody_takes_is_served_here(town: Town):
     await town.pass_time(1)
     assert told == ["old", "old"]
     assert (await town.kinds())[-1] == "completed"
+
+
+async def test_a_claim_that_is_told_late_ends_no_run_of_its_process(town: Town):
+    """A process that claims a session and takes it once more for an append goes on with the newer lease."""
+    gate = Gate()
+    manager = await town.open(gated(gate))
+    web = await town.open(plain(), role="web")
+    told = town.store.hold("claim_leases", after=True)
+    await town.say(web)
+    town.store.listeners[0](Notice("free", SessionKey("", "chat"), 1))
+    await idle()
+    await town.pass_time(0.25)
+    await until(told.reached.is_set)
+    await town.say(manager, text="again")
+    await until(gate.reached.is_set)
+    told.opened.set()
+    await idle()
+    gate.opened.set()
+    await idle()
+    assert await town.kinds() == ["turn-start", "completed", "turn-start", "completed"]
+    assert LOST_LEASES not in manager.metrics.counts
