@@ -101,6 +101,12 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve.add_argument(
         "--delete-idle-after", type=float, metavar="DAYS", help="remove sessions that nobody used for so long (never)"
     )
+    serve.add_argument(
+        "--delete-records-after",
+        type=float,
+        metavar="DAYS",
+        help="empty inputs that were answered so long ago (never)",
+    )
     serve.add_argument("--playground", action="store_true", help="serve the chat page at / (for agents, not for apps)")
     serve.add_argument(
         "--grace", type=float, default=20.0, metavar="SECONDS", help="what running turns get to end after SIGTERM (20)"

@@ -74,13 +74,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _read_retention(options: argparse.Namespace) -> Retention | None:
-    closed, idle = options.delete_closed_after, options.delete_idle_after
-    if closed is None and idle is None:
+    times = (options.delete_closed_after, options.delete_idle_after, options.delete_records_after)
+    if times == (None, None, None):
         return None
-    return Retention(
-        closed_after=None if closed is None else timedelta(days=closed),
-        idle_after=None if idle is None else timedelta(days=idle),
-    )
+    closed, idle, records = (None if days is None else timedelta(days=days) for days in times)
+    return Retention(closed_after=closed, idle_after=idle, records_after=records)
 
 
 async def _serve(server: GracefulServer, app: Any, config: uvicorn.Config, metrics_port: int | None) -> int:

@@ -28,11 +28,14 @@ BATCH = 50
 class Retention:
     """How long sessions are kept. Times are seconds or a `timedelta`; None is for ever.
 
-    The records of `.out` need no rule: each commit drops those that are older than the last two turns.
+    The records of `.out` need no rule: each commit drops those that are older than the last two turns. What was said in
+    an answered input stands in the messages; `records_after` empties its record of `.in`, of which the number and the
+    idempotency key stay.
 
     Attributes:
         closed_after: Since a session was closed, or took its last input or answer behind that.
         idle_after: Since a session took its last input or answer, closed or not.
+        records_after: Since an input was appended, if it is settled.
         every: Between two looks.
 
     Raises:
@@ -41,12 +44,13 @@ class Retention:
 
     closed_after: float | timedelta | None = None
     idle_after: float | timedelta | None = None
+    records_after: float | timedelta | None = None
     every: float | timedelta = 600.0
 
     def __post_init__(self) -> None:
-        if self.closed_after is None and self.idle_after is None:
-            raise UsageError("retention needs closed_after or idle_after")
-        for name in ("closed_after", "idle_after"):
+        if self.closed_after is None and self.idle_after is None and self.records_after is None:
+            raise UsageError("retention needs closed_after, idle_after or records_after")
+        for name in ("closed_after", "idle_after", "records_after"):
             seconds = to_seconds(getattr(self, name))
             if seconds is not None and seconds < 0:
                 raise UsageError(f"{name} is not negative, {seconds:g} is")
@@ -81,6 +85,7 @@ class Keeper:
         self._every = to_seconds(retention.every) or 0.0
         self._closed_after = to_seconds(retention.closed_after)
         self._idle_after = to_seconds(retention.idle_after)
+        self._records_after = to_seconds(retention.records_after)
         self._store = store
         self._clock = clock
         self._metrics = metrics
@@ -101,7 +106,8 @@ class Keeper:
     async def sweep(self) -> int:
         """Remove what is due and return how many sessions that were, those they started not counted."""
         removed, stayed = 0, 0
-        while True:
+        await self._forget_inputs()
+        while self._closed_after is not None or self._idle_after is not None:
             now = self._clock.now()
             closed_before = None if self._closed_after is None else now - self._closed_after
             idle_before = None if self._idle_after is None else now - self._idle_after
@@ -124,6 +130,15 @@ class Keeper:
         if removed:
             logger.info("retention removed %d sessions", removed)
         return removed
+
+    async def _forget_inputs(self) -> None:
+        if self._records_after is None:
+            return
+        before, total = self._clock.now() - self._records_after, 0
+        while count := await self._store.forget_inputs(before=before):
+            total += count
+        if total:
+            logger.info("retention emptied %d records", total)
 
 
 async def is_family_idle(store: Store, key: SessionKey, *, before: float) -> bool:

@@ -275,6 +275,10 @@ class Notice:
 OnNotice = Callable[[Notice], None]
 
 
+FORGOTTEN = b"{}"
+"""The body of an input that was forgotten; see `Store.forget_inputs`."""
+
+
 def to_millis(at: float) -> int:
     """Return seconds since 1970 as the whole milliseconds that records carry."""
     return round(at * 1000)
@@ -423,6 +427,14 @@ class Store(Protocol):
     async def delete_expired(self, key: SessionKey, *, before: float, at: float) -> bool:
         """Remove a session as `delete_session` does, if it moved last before a time, has nothing unsettled and nobody
         holds it; all of that is one transaction. False if it stays or is gone.
+        """
+        ...
+
+    async def forget_inputs(self, *, before: float, limit: int = 1000) -> int:
+        """Empty the bodies of settled `.in` records of all tenants that were appended before a time.
+
+        At most `limit` of them; returns how many. That they were there stays, with their numbers, kinds and part ids: a
+        repeat is still answered with the first one's number.
         """
         ...
 

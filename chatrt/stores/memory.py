@@ -19,6 +19,7 @@ from chatrt.errors import (
     StoreUnavailableError,
 )
 from chatrt.stores.base import (
+    FORGOTTEN,
     SUSPECT_DEATHS,
     Appended,
     Claim,
@@ -207,6 +208,15 @@ class MemoryStore:
         if stored is None or stored.updated_at >= before or not stored.is_at_rest(at):
             return False
         return await self.delete_session(key)
+
+    async def forget_inputs(self, *, before: float, limit: int = 1000) -> int:
+        left = limit
+        for stored in self._all().values():
+            for place, (at, record) in enumerate(stored.inbox[: stored.in_cursor]):
+                if left and at < to_millis(before) and record.body != FORGOTTEN:
+                    stored.inbox[place] = (at, NewRecord(record.kind, FORGOTTEN))
+                    left -= 1
+        return limit - left
 
     # --- .in
 

@@ -260,6 +260,11 @@ class SQLiteStore:
     async def delete_expired(self, key: SessionKey, *, before: float, at: float) -> bool:
         return await self._write(writes.delete_expired, key, before, at)
 
+    async def forget_inputs(self, *, before: float, limit: int = 1000) -> int:
+        # Looked for beside the writer: with many inputs that takes a while.
+        old = await self._read_large(partial(reads.find_old_inputs, before=before, limit=limit))
+        return await self._write(writes.forget_inputs, old) if old else 0
+
     # --- .in
 
     async def append_in(

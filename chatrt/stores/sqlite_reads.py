@@ -9,6 +9,7 @@ from typing import Any
 from chatrt.codec import dumps
 from chatrt.errors import SessionNotFoundError
 from chatrt.stores.base import (
+    FORGOTTEN,
     SUSPECT_DEATHS,
     Cursors,
     Node,
@@ -209,6 +210,15 @@ def find_claimable(
 
 def count_unserved(connection: sqlite3.Connection, *, at: float) -> int:
     return connection.execute(_COUNT_UNSERVED, (at,)).fetchone()[0]
+
+
+def find_old_inputs(connection: sqlite3.Connection, *, before: float, limit: int) -> list[tuple[int, int]]:
+    """Return inner ids and numbers of settled inputs whose bodies are still there."""
+    sql = (
+        "SELECT n.sid, n.seq FROM inbox n JOIN heads h ON h.sid = n.sid"
+        " WHERE n.at < ? AND n.seq <= h.in_cursor AND length(n.body) > ? LIMIT ?"
+    )
+    return connection.execute(sql, (before, len(FORGOTTEN), limit)).fetchall()
 
 
 def read_in(connection: sqlite3.Connection, key: SessionKey, *, after: int, limit: int) -> list[Record]:

@@ -27,6 +27,7 @@ from chatrt.errors import (
 )
 from chatrt.stores.base import (
     BUSY_KINDS,
+    FORGOTTEN,
     SUSPECT_DEATHS,
     Appended,
     Claim,
@@ -196,6 +197,11 @@ def delete_expired(connection: sqlite3.Connection, key: SessionKey, before: floa
         " AND (l.owner IS NULL OR l.expires_at < :at))"
     )
     return connection.execute(sql, _named(key, before=before, at=at)).rowcount > 0
+
+
+def forget_inputs(connection: sqlite3.Connection, old: Sequence[tuple[int, int]]) -> int:
+    sql = "UPDATE inbox SET body = ? WHERE sid = ? AND seq = ?"
+    return connection.executemany(sql, [(FORGOTTEN, sid, seq) for sid, seq in old]).rowcount
 
 
 def append_in(

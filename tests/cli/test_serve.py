@@ -231,3 +231,11 @@ async def test_figures_on_a_port_of_their_own(chatrt):
         assert (await http.get(f"http://127.0.0.1:{port}/v1/sessions")).status_code == 404
     process.terminate()
     assert await process.wait() == 0
+
+
+@pytest.mark.parametrize("option", ["--delete-closed-after", "--delete-idle-after", "--delete-records-after"])
+async def test_times_of_retention(chatrt, option):
+    """Each of them is taken, and one that is no time is refused before anything is served."""
+    done = await chatrt.run("serve", "agent_file.py", option, "-1")
+    assert done.code == 2
+    assert "is not negative" in done.err

@@ -134,6 +134,20 @@ async def test_an_input_in_the_last_moment_keeps_its_session():
         assert await days.left() == ["c"]
 
 
+async def test_answered_inputs_are_emptied_after_their_time():
+    """What was said in them stays in the messages; sessions stay."""
+    async with Days(Retention(records_after=timedelta(days=7), every=DAY)) as days:
+        await days.sessions.start_session("a", "c")
+        await days.say("c")
+        await days.pass_days(7)
+        assert (await days.store.read_in(SessionKey("", "c"), after=0))[0].body != b"{}"
+        await days.pass_days(1)
+        assert (await days.store.read_in(SessionKey("", "c"), after=0))[0].body == b"{}"
+        await days.say("c")
+        messages = (await (await days.sessions.get_session("c")).load()).messages
+        assert [message["role"] for message in messages] == ["user", "assistant"] * 2
+
+
 async def test_nothing_is_removed_by_default():
     """Who did not ask for it keeps everything."""
     clock = ManualClock()

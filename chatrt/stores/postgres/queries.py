@@ -114,6 +114,22 @@ FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
 ORDER BY r.place, o.first_seq
 """
 
+OLD_INPUTS = """
+SELECT n.sid, n.seq FROM chatrt.inbox n JOIN chatrt.heads h USING (sid)
+WHERE n.at < $1 AND n.seq <= h.in_cursor AND octet_length(n.body) > octet_length($2::bytea) LIMIT $3
+"""
+
+# What another process is emptying is left to it: two that wait for one another would both fail.
+FORGET_INPUTS = """
+WITH old AS (
+    SELECT n.sid, n.seq FROM chatrt.inbox n JOIN unnest($1::bigint[], $2::bigint[]) AS o (sid, seq) USING (sid, seq)
+    FOR NO KEY UPDATE OF n SKIP LOCKED
+), forgotten AS (
+    UPDATE chatrt.inbox n SET body = $3 FROM old WHERE n.sid = old.sid AND n.seq = old.seq RETURNING 1
+)
+SELECT count(*) FROM forgotten
+"""
+
 CURSORS = """
 SELECT h.in_cursor, h.settled_seq, h.in_last, h.out_first, h.out_last
 FROM chatrt.sessions s JOIN chatrt.heads h USING (sid) WHERE s.tenant = $1 AND s.chat_id = $2

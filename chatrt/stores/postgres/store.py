@@ -27,6 +27,7 @@ from chatrt.ids import RandomIds
 from chatrt.stores import rows
 from chatrt.stores.base import (
     BUSY_KINDS,
+    FORGOTTEN,
     SUSPECT_DEATHS,
     Appended,
     Claim,
@@ -245,6 +246,13 @@ class PostgresStore:
         now = at + self._database.clock_offset
         found = await self._write(queries.DELETE_EXPIRED, key.tenant, key.chat_id, now, before, self._origin)
         return bool(found and found[0][0])
+
+    async def forget_inputs(self, *, before: float, limit: int = 1000) -> int:
+        old = await self._read(queries.OLD_INPUTS, before, FORGOTTEN, limit)
+        if not old:
+            return 0
+        sids, seqs = zip(*old, strict=True)
+        return (await self._write(queries.FORGET_INPUTS, sids, seqs, FORGOTTEN))[0][0]
 
     # --- .in
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chatrt.stores.base import Parent, SessionKey, Store
-from chatrt.testing.store_suite.setting import CHAT, NOW, SAID, StoreCase, create
+from chatrt.testing.store_suite.setting import CHAT, NOW, SAID, StoreCase, a_commit, create, lease_of
 
 LATER = NOW + 100
 
@@ -14,7 +14,7 @@ async def _expired(store: Store, *, idle: float | None = LATER, closed: float | 
 
 
 class ExpiryCases(StoreCase):
-    """What `find_expired` and `delete_expired` promise."""
+    """What `find_expired`, `delete_expired` and `forget_inputs` promise."""
 
     async def test_idle_sessions_expire(self, store: Store) -> None:
         """A session that has not moved since a time is found, and removed."""
@@ -69,3 +69,32 @@ class ExpiryCases(StoreCase):
             await store.create_session(key, agent="a", metadata={}, client_data=None, at=NOW - age)
         found = await store.find_expired(closed_before=None, idle_before=LATER, at=LATER, limit=2, skip=1)
         assert [row.key.chat_id for row in found] == ["age-2", "age-1"]
+
+    async def test_settled_inputs_are_forgotten(self, store: Store) -> None:
+        """What was said in settled inputs goes after a time; that they were there stays, and a repeat is known."""
+        lease = await lease_of(store)
+        for number in range(3):
+            await store.append_in(CHAT, SAID, part_id=f"part-{number}", at=NOW)
+        await store.commit(lease, a_commit(in_cursor=2), at=NOW)
+
+        assert await store.forget_inputs(before=NOW) == 0
+        assert await store.forget_inputs(before=LATER) == 2
+        assert await store.forget_inputs(before=LATER) == 0
+
+        found = await store.read_in(CHAT, after=0)
+        assert [(one.seq, one.kind, one.body) for one in found] == [
+            (1, SAID.kind, b"{}"),
+            (2, SAID.kind, b"{}"),
+            (3, SAID.kind, SAID.body),
+        ]
+        repeated = await store.append_in(CHAT, SAID, part_id="part-1", at=LATER)
+        assert (repeated.seq, repeated.repeated) == (2, True)
+
+    async def test_inputs_are_forgotten_some_at_a_time(self, store: Store) -> None:
+        """At most so many at once as are asked for, until there are none."""
+        lease = await lease_of(store)
+        for _ in range(5):
+            await store.append_in(CHAT, SAID, part_id=None, at=NOW)
+        await store.commit(lease, a_commit(in_cursor=5), at=NOW)
+
+        assert [await store.forget_inputs(before=LATER, limit=2) for _ in range(4)] == [2, 2, 1, 0]
