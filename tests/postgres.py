@@ -103,6 +103,8 @@ class PostgresServer:
     def kill(self) -> None:
         """End all its processes as a power cut would."""
         assert self._process is not None
+        # First it stands still: a process that it starts meanwhile would outlive it, and keep the next one from starting.
+        self._process.send_signal(signal.SIGSTOP)
         self.signal_all(signal.SIGKILL)
         self._process.wait(30)
         (self._data / "postmaster.pid").unlink(missing_ok=True)

@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Protocol, get_args
 
+from chatrt.clock import Clock
 from chatrt.codec import loads
+from chatrt.errors import StoreUnavailableError
+from chatrt.metrics import STORE_ERRORS
 from chatrt.runtime.in_progress import edited
 from chatrt.runtime.session import LiveSession
 from chatrt.runtime.state import DurableState
@@ -21,6 +24,9 @@ from chatrt.stores import Record
 from chatrt.turn import Trigger
 
 logger = logging.getLogger("chatrt.runtime")
+
+READ_AGAIN_SECONDS = 0.5
+"""How long inputs are left unread when the store was away."""
 
 
 class Stoppable(Protocol):
@@ -41,6 +47,7 @@ class Arrivals:
     Args:
         live: The session.
         state: Its durable state; keeps what was said about inputs that wait.
+        clock: For the time until a store that was away is read again.
         in_cursor: The last settled input.
         arrived: Set when there is something to look at.
         on_received: Told of each message that arrives while work is at hand.
@@ -58,6 +65,7 @@ class Arrivals:
         live: LiveSession,
         state: DurableState,
         *,
+        clock: Clock,
         in_cursor: int,
         arrived: asyncio.Event,
         on_received: Callable[[Record], None],
@@ -68,6 +76,7 @@ class Arrivals:
         self.is_reading = False
         self.arrived = arrived
         self._live = live
+        self._clock = clock
         self._state = state
         self._on_received = on_received
         self._on_end_run = on_end_run
@@ -87,7 +96,7 @@ class Arrivals:
         while True:
             live.arrived.clear()
             self.is_reading = True
-            while records := await live.store.read_in(live.row.key, after=self.read_cursor):
+            while records := await self._read_more():
                 for record in records:
                     self.read_cursor = record.seq
                     if record.seq not in self._state.settled:
@@ -95,6 +104,17 @@ class Arrivals:
             self.is_reading = False
             self.arrived.set()
             await live.arrived.wait()
+
+    async def _read_more(self) -> list[Record]:
+        """Read what comes next. A store that is away for a moment ends no turn: its writes are tried again, too."""
+        live = self._live
+        while True:
+            try:
+                return await live.store.read_in(live.row.key, after=self.read_cursor)
+            except StoreUnavailableError as error:
+                live.metrics.add(STORE_ERRORS, 1, error.code)
+                logger.warning("the inputs of chat %s are read again soon: %s", live.row.key.chat_id, error)
+                await self._clock.sleep(READ_AGAIN_SECONDS)
 
     @property
     def settled_up_to(self) -> int:

@@ -98,6 +98,7 @@ async def boot(
         arrivals=Arrivals(
             live,
             state,
+            clock=flusher.clock,
             in_cursor=snapshot.in_cursor,
             arrived=signals.arrived,
             on_received=signals.on_received,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from chatrt.agent import ChatAgent
 from chatrt.clock import ManualClock
 from chatrt.generate import stream_text
 from chatrt.models import ScriptedModel
-from tests.runtime.driver import Chat, House, Settled, user
+from tests.runtime.driver import Chat, Gate, House, Settled, user
 from tests.runtime.troubled_store import TroubledStore, idle
 
 
@@ -71,6 +72,28 @@ async def test_a_store_that_is_away_for_a_while(house: House, store: TroubledSto
 
     assert first.status in ("completed", "interrupted")
     assert await completes(chat) == [1, 2]
+
+
+async def test_a_store_that_cannot_be_read_for_a_moment_ends_no_turn(house: House, store: TroubledStore):
+    """A turn goes on while the inputs behind it cannot be read; they are answered when they can."""
+    clock, gate, begun = ManualClock(), Gate(), 0
+
+    async def run(turn: Any) -> str:
+        nonlocal begun
+        begun += 1
+        await gate.wait()
+        return "fine"
+
+    chat = await house.open(ChatAgent("a", run=run), clock=clock)
+    first = await chat.inbox.send_message(user("a"))
+    await gate.reached.wait()
+    store.fail("read_in", 3)
+    second = await chat.inbox.send_message(user("b"))
+    await idle()
+    gate.opened.set()
+    statuses = [(await settled_meanwhile(chat, clock, sent)).status for sent in (first, second)]
+
+    assert (statuses, begun) == (["completed", "completed"], 2)
 
 
 @pytest.mark.parametrize("method", ["append_out_groups", "commit", "load_snapshot", "read_in"])

@@ -59,17 +59,18 @@ class Listener:
 
     async def close(self) -> None:
         """Listen no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-            self._task = None
+        task, self._task = self._task, None
+        while task is not None and not task.done():
+            task.cancel()  # more than once: what connects may take a cancellation for its own failure
+            await asyncio.wait({task}, timeout=PING_SECONDS)
 
     async def _connect(self) -> Connection:
         connection = await connect(self._target)
         try:
             self._lost = asyncio.Event()
             connection.add_termination_listener(self._on_termination)
-            await asyncio.wait_for(connection.add_listener(CHANNEL, self._on_payload), self._target.timeout)
+            async with asyncio.timeout(self._target.timeout):
+                await connection.add_listener(CHANNEL, self._on_payload)
         except BaseException:
             connection.terminate()
             raise
@@ -90,9 +91,12 @@ class Listener:
             connection.terminate()
 
     async def _ping(self, connection: Connection) -> None:
+        # Not wait_for: before Python 3.12 it loses a cancellation that comes together with what it waits for.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._lost.wait(), PING_SECONDS)
-        await asyncio.wait_for(self._database.look_at_clock(connection), PING_SECONDS)
+            async with asyncio.timeout(PING_SECONDS):
+                await self._lost.wait()
+        async with asyncio.timeout(PING_SECONDS):
+            await self._database.look_at_clock(connection)
 
     async def _connect_again(self) -> Connection:
         # On a slow line it takes longer to connect than anybody should wait for a look.
